@@ -1,0 +1,1 @@
+"""Configuration files shipped with the product, and how its kernels are compiled."""
