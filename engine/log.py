@@ -1,0 +1,176 @@
+"""The command log's byte format, and the kernels that append to it and read it back.
+
+The log is a sequence of batches, each a multiple of 8 bytes, one after another with nothing between.
+
+Batch (64-bit little-endian words)
+   0   magic "OOB1" (low 32 bits), bytes of the whole batch (high 32 bits)
+   1   checksum of all other words of the batch, in order
+   2   sequence of the first command
+   3   commands (low 32 bits), rings (high 32 bits)
+   4   epoch of the writer, raised at every start
+   5   time_ns of every command in the batch
+   6…  the position reached in each command ring, after this batch
+   …   the commands
+Command: a mask word, then those of the record's words 2 to 21 that are not zero; bit i of the mask stands for
+word i. Sequence (word 0) follows from the batch and time (word 1) is the batch's. The measurement stamps are
+not logged. An ordinary new order takes about 90 bytes in place of 176.
+
+A reader stops at the first word that is no magic (preallocated files hold zeros) or whose checksum fails.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.engine.atomics import store_release
+from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
+
+MAGIC = 0x31424F4F
+HEADER_WORDS = 6
+COMMAND_WORDS = COMMAND.itemsize // 8
+LOGGED_WORDS = COMMAND_LOGGED_BYTES // 8
+#: Most words that one command can take in the log.
+MAX_LOGGED_WORDS = LOGGED_WORDS - 2 + 1
+
+#: Return codes of `read_batch`.
+BATCH_OK = 0
+BATCH_END = 1
+BATCH_TORN = 2
+
+_LOW32 = 0xFFFFFFFF
+
+
+@inline_kernel
+def batch_words(commands: int, rings: int) -> int:
+    """Return the most words that a batch of so many commands can take."""
+    return HEADER_WORDS + rings + commands * MAX_LOGGED_WORDS
+
+
+@inline_kernel
+def _mix(state: int, word: int) -> int:
+    # Multiply and fold: each input bit reaches the whole word, and order matters.
+    state = (state ^ word) * 0x2545F4914F6CDD1D
+    return state ^ ((state >> 29) & 0x7FFFFFFFF)
+
+
+@kernel
+def checksum(words: NDArray[np.int64], start: int, stop: int) -> int:
+    """Return the checksum of a batch at words start … stop, without its word 1.
+
+    Two lanes, for the multiplier's latency; the lanes are combined at the end.
+    """
+    first = _mix(0x6F7574637279, words[start])
+    second = 0x6F70656E
+    i = start + 2
+    while i + 1 < stop:
+        first = _mix(first, words[i])
+        second = _mix(second, words[i + 1])
+        i += 2
+    if i < stop:
+        first = _mix(first, words[i])
+    return _mix(first, second)
+
+
+@kernel
+def append_batch(
+    log: NDArray[np.int64],
+    position: int,
+    records: NDArray[np.int64],
+    mask: int,
+    head: int,
+    count: int,
+    first_seq: int,
+    time_ns: int,
+    epoch: int,
+    ring_positions: NDArray[np.int64],
+) -> int:
+    """Append one batch at word `position`; return the position after it.
+
+    `records` is a ring's COMMAND array seen as (capacity, 24) words; the commands are those at ring
+    positions head … head + count - 1. The caller has made sure that `batch_words` words are mapped. The
+    magic is stored last (release), so that a half-written batch has none.
+    """
+    rings = len(ring_positions)
+    log[position + 2] = first_seq
+    log[position + 3] = count | (rings << 32)
+    log[position + 4] = epoch
+    log[position + 5] = time_ns
+    at = position + HEADER_WORDS
+    for r in range(rings):
+        log[at] = ring_positions[r]
+        at += 1
+    for i in range(count):
+        slot = (head + i) & mask
+        mask_at = at
+        at += 1
+        present = 0
+        for w in range(2, LOGGED_WORDS):
+            word = records[slot, w]
+            # Written whether or not it counts: no branch to mispredict; the next write covers it.
+            log[at] = word
+            bit = 1 if word != 0 else 0
+            present |= bit << w
+            at += bit
+        log[mask_at] = present
+    length = at - position
+    first_word = MAGIC | ((length * 8) << 32)
+    # The checksum covers the first word, which is stored after everything else.
+    log[position] = first_word
+    log[position + 1] = checksum(log, position, at)
+    store_release(log.ctypes.data + position * 8, first_word)
+    return at
+
+
+@kernel
+def read_batch(
+    log: NDArray[np.int64],
+    position: int,
+    limit: int,
+    commands: NDArray[np.int64],
+    header: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Read the batch at word `position`; return (code, commands read, position after it).
+
+    `commands` is a COMMAND array seen as (n, 24) words with room for the batch; a batch larger than it is
+    BATCH_TORN. `header` receives first sequence, epoch, time_ns, rings and the ring positions.
+    """
+    if position + HEADER_WORDS > limit or (log[position] & _LOW32) != MAGIC:
+        return BATCH_END, 0, position
+    length = ((log[position] >> 32) & _LOW32) // 8
+    stop = position + length
+    count = log[position + 3] & _LOW32
+    rings = (log[position + 3] >> 32) & _LOW32
+    if length < HEADER_WORDS + rings + count or stop > limit or count > len(commands):
+        return BATCH_TORN, 0, position
+    if rings + 4 > len(header) or checksum(log, position, stop) != log[position + 1]:
+        return BATCH_TORN, 0, position
+    first_seq = log[position + 2]
+    time_ns = log[position + 5]
+    header[0] = first_seq
+    header[1] = log[position + 4]
+    header[2] = time_ns
+    header[3] = rings
+    at = position + HEADER_WORDS
+    for r in range(rings):
+        header[4 + r] = log[at]
+        at += 1
+    for i in range(count):
+        present = log[at]
+        at += 1
+        for w in range(COMMAND_WORDS):
+            commands[i, w] = 0
+        commands[i, 0] = first_seq + i
+        commands[i, 1] = time_ns
+        for w in range(2, LOGGED_WORDS):
+            if (present >> w) & 1:
+                commands[i, w] = log[at]
+                at += 1
+    return BATCH_OK, count, stop
+
+
+def as_words(records: NDArray[Any]) -> NDArray[np.int64]:
+    """View a contiguous record array as (n, words of a record) 64-bit integers, without a copy."""
+    words = records.view(np.int64)
+    return words.reshape(*records.shape[:-1], records.shape[-1], -1)

@@ -1,0 +1,283 @@
+"""The shard's loop: sequence → append → match → release, over all of its command rings.
+
+One call runs until a deadline, a stop request, or until a log needs another segment. It can be left and
+entered again at any of these points: where it stands is in the state block, so that a command's reports are
+never half mapped and a batch is appended exactly once.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.engine.atomics import (
+    CLOCK_MONOTONIC,
+    CLOCK_REALTIME,
+    clock_ns,
+    cpu_pause,
+    fence_seq_cst,
+    futex_wait,
+    load32_acquire,
+    load_acquire,
+    signal_fd,
+    store_release,
+)
+from openoutcry.engine.book import Book
+from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind, Side
+from openoutcry.engine.latency import ShardCounter, ShardStage, add, add_many
+from openoutcry.engine.log import append_batch, batch_words
+from openoutcry.engine.match import (
+    prefetch_command,
+    process_command,
+    reports_needed,
+)
+from openoutcry.engine.market import depth
+from openoutcry.engine.ring import HEADER_BYTES, available_records, head_position, release
+from openoutcry.engine.state import GatewayWord, LoopExit, ShardWord
+
+#: Commands taken from one ring at a time: long enough to pay for a clock reading, a checksum and a wake-up,
+#: short enough that the last one's reports do not wait.
+BATCH_COMMANDS = 256
+#: Commands between the one that is matched and the one whose memory is asked for.
+PREFETCH_DISTANCE = 8
+#: One command in so many has its matching time measured: two clock readings cost 60 ns.
+MATCH_SAMPLE_EVERY = 8
+_SLEEP_NS = 10_000_000
+_SPINS_PER_CLOCK = 64
+
+
+@inline_kernel
+def _word(state: int, word: int) -> int:
+    return state + word * 8
+
+
+@kernel
+def _answer_depth(book: Book, state: int, levels: NDArray[Any]) -> None:
+    """Write the depth snapshot that a reader of market data asked for."""
+    request = load_acquire(_word(state, ShardWord.DEPTH_REQUEST))
+    if request == load_acquire(_word(state, ShardWord.DEPTH_ANSWER)):
+        return
+    symbol = load_acquire(_word(state, ShardWord.DEPTH_SYMBOL))
+    bids = depth(book, symbol, Side.BUY, levels[0])
+    asks = depth(book, symbol, Side.SELL, levels[1])
+    store_release(_word(state, ShardWord.DEPTH_BIDS), bids)
+    store_release(_word(state, ShardWord.DEPTH_ASKS), asks)
+    store_release(
+        _word(state, ShardWord.DEPTH_EVENT_SEQ), load_acquire(_word(state, ShardWord.EVENT_SEQ))
+    )
+    store_release(_word(state, ShardWord.DEPTH_ANSWER), request)
+
+
+@kernel
+def _count_reports(
+    reports: NDArray[Any], first: int, stop: int, counters: NDArray[np.int64]
+) -> None:
+    for n in range(first, stop):
+        kind = np.int64(reports[n]["kind"])
+        counters[ShardCounter.REPORTS + kind] += 1
+        if kind == ReportKind.REJECTED or kind == ReportKind.CANCEL_REJECTED:
+            counters[ShardCounter.REJECTS + np.int64(reports[n]["reason"])] += 1
+        elif kind == ReportKind.TRADE:
+            counters[ShardCounter.TRADES] += 1
+
+
+@kernel
+def _wait(
+    state: int,
+    headers: int,
+    rings: int,
+    stop_at_ns: int,
+    spin_ns: int,
+) -> None:
+    """Spin for a while, then sleep until a producer rings or the time is over."""
+    spin_until = clock_ns(CLOCK_MONOTONIC) + spin_ns
+    bell = _word(state, ShardWord.DOORBELL)
+    while True:
+        for _ in range(_SPINS_PER_CLOCK):
+            for r in range(rings):
+                header = headers + r * HEADER_BYTES
+                if available_records(header, head_position(header), 1) > 0:
+                    return
+            cpu_pause()
+        now = clock_ns(CLOCK_MONOTONIC)
+        if now >= stop_at_ns:
+            return
+        if now >= spin_until:
+            break
+    seen = load32_acquire(bell)
+    store_release(_word(state, ShardWord.SLEEPING), 1)
+    # The flag must be visible before the rings are looked at once more: a producer stores its position,
+    # fences, and looks at the flag, so that one of the two always sees the other.
+    fence_seq_cst()
+    for r in range(rings):
+        header = headers + r * HEADER_BYTES
+        if available_records(header, head_position(header), 1) > 0:
+            store_release(_word(state, ShardWord.SLEEPING), 0)
+            return
+    futex_wait(bell, seen, min(_SLEEP_NS, stop_at_ns - now))
+    store_release(_word(state, ShardWord.SLEEPING), 0)
+
+
+@kernel
+def run_shard(
+    book: Book,
+    state: int,
+    headers: int,
+    records: NDArray[Any],
+    words: NDArray[np.int64],
+    log: NDArray[np.int64],
+    log_limit: int,
+    reports: NDArray[Any],
+    report_limit: int,
+    positions: NDArray[np.int64],
+    gateways: NDArray[np.int64],
+    eventfds: NDArray[np.int64],
+    counters: NDArray[np.int64],
+    histograms: NDArray[np.int64],
+    levels: NDArray[Any],
+    duration_ns: int,
+    spin_ns: int,
+) -> int:
+    """Run the loop for `duration_ns` at the most; return a LoopExit.
+
+    Args:
+        book: the shard's book.
+        state: address of the shard's state block.
+        headers: address of the ring headers, one row a ring.
+        records: COMMAND (rings, capacity); `words` is the same memory as (rings, capacity, 24).
+        log: the command log as words; only words below `log_limit` may be touched.
+        reports: the report log; report n is row n; only rows below `report_limit` may be touched.
+        positions: scratch, one a ring.
+        gateways: address of each gateway's state block; `eventfds` how to wake it.
+        counters, histograms: see engine.latency.
+        levels: DEPTH_LEVEL (2, n), where depth snapshots are put.
+    """
+    rings = len(records)
+    mask = records.shape[1] - 1
+    stop_at_ns = clock_ns(CLOCK_MONOTONIC) + duration_ns
+    while True:
+        worked = False
+        for turn in range(rings):
+            # --- take a batch, or go on with the one that was interrupted ---
+            if load_acquire(_word(state, ShardWord.BATCH_END)) == 0:
+                ring = turn
+                header = headers + ring * HEADER_BYTES
+                head = head_position(header)
+                count = available_records(header, head, BATCH_COMMANDS)
+                if count <= 0:
+                    continue
+                count = min(count, BATCH_COMMANDS)
+                position = load_acquire(_word(state, ShardWord.LOG_POSITION))
+                if position + batch_words(count, rings) > log_limit:
+                    return LoopExit.LOG_SEGMENT
+                # --- sequence ---
+                now = clock_ns(CLOCK_MONOTONIC)
+                time_ns = max(
+                    clock_ns(CLOCK_REALTIME), load_acquire(_word(state, ShardWord.TIME_NS))
+                )
+                seq = load_acquire(_word(state, ShardWord.SEQ))
+                is_full = load_acquire(_word(state, ShardWord.LOG_IS_FULL)) != 0
+                ring_ns = np.int64(0)
+                run = 0
+                for i in range(head, head + count):
+                    slot = i & mask
+                    seq += 1
+                    records[ring, slot]["seq"] = seq
+                    records[ring, slot]["time_ns"] = time_ns
+                    stamp = records[ring, slot]["ring_ns"]
+                    if stamp != ring_ns:
+                        if run:
+                            add_many(histograms, ShardStage.RING_WAIT, now - ring_ns, run)
+                        ring_ns = stamp
+                        run = 0
+                    run += 1
+                    if is_full and records[ring, slot]["kind"] == CommandKind.NEW:
+                        records[ring, slot]["reject_reason"] = RejectReason.LOG_CAPACITY
+                if ring_ns != 0:
+                    add_many(histograms, ShardStage.RING_WAIT, now - ring_ns, run)
+                # --- append ---
+                for r in range(rings):
+                    positions[r] = head_position(headers + r * HEADER_BYTES)
+                positions[ring] = head + count
+                position = append_batch(
+                    log,
+                    position,
+                    words[ring],
+                    mask,
+                    head,
+                    count,
+                    seq - count + 1,
+                    time_ns,
+                    load_acquire(_word(state, ShardWord.EPOCH)),
+                    positions,
+                )
+                store_release(_word(state, ShardWord.LOG_POSITION), position)
+                store_release(_word(state, ShardWord.LOG_BYTES), position * 8)
+                store_release(_word(state, ShardWord.TIME_NS), time_ns)
+                store_release(_word(state, ShardWord.SEQ), seq)
+                store_release(_word(state, ShardWord.COMMITTED_SEQ), seq)
+                store_release(_word(state, ShardWord.BATCH_RING), ring)
+                store_release(_word(state, ShardWord.BATCH_NEXT), head)
+                store_release(_word(state, ShardWord.BATCH_END), head + count)
+            worked = True
+            ring = load_acquire(_word(state, ShardWord.BATCH_RING))
+            header = headers + ring * HEADER_BYTES
+            at = load_acquire(_word(state, ShardWord.BATCH_NEXT))
+            end = load_acquire(_word(state, ShardWord.BATCH_END))
+            commands = records[ring]
+            # --- match ---
+            sample = load_acquire(_word(state, ShardWord.MATCH_SAMPLE))
+            first_report = load_acquire(_word(state, ShardWord.REPORT_SEQ))
+            report_seq = first_report
+            is_short = False
+            for i in range(at, min(at + PREFETCH_DISTANCE, end)):
+                prefetch_command(book, commands, i & mask)
+            while at < end:
+                slot = at & mask
+                if at + PREFETCH_DISTANCE < end:
+                    prefetch_command(book, commands, (at + PREFETCH_DISTANCE) & mask)
+                wanted = reports_needed(book, commands, slot)
+                if report_seq + wanted >= report_limit:
+                    store_release(_word(state, ShardWord.REPORTS_WANTED), report_seq + wanted + 1)
+                    is_short = True
+                    break
+                counters[ShardCounter.COMMANDS + np.int64(commands[slot]["kind"])] += 1
+                sample += 1
+                if sample % MATCH_SAMPLE_EVERY == 0:
+                    before = clock_ns(CLOCK_MONOTONIC)
+                    report_seq = process_command(book, commands, slot, reports, 0, report_seq)
+                    add(histograms, ShardStage.MATCH, clock_ns(CLOCK_MONOTONIC) - before)
+                else:
+                    report_seq = process_command(book, commands, slot, reports, 0, report_seq)
+                at += 1
+            store_release(_word(state, ShardWord.MATCH_SAMPLE), sample)
+            _count_reports(reports, first_report + 1, report_seq + 1, counters)
+            # --- release ---
+            store_release(_word(state, ShardWord.REPORT_SEQ), report_seq)
+            store_release(_word(state, ShardWord.RELEASED_REPORT), report_seq)
+            store_release(_word(state, ShardWord.EVENT_SEQ), book.scalars[0])
+            store_release(_word(state, ShardWord.BATCH_NEXT), at)
+            if not is_short:
+                store_release(_word(state, ShardWord.BATCH_END), 0)
+                release(header, end)
+            fence_seq_cst()
+            for g in range(len(gateways)):
+                sleeping = gateways[g] + GatewayWord.SLEEPING * 8
+                if load_acquire(sleeping) != 0:
+                    store_release(sleeping, 0)
+                    signal_fd(eventfds[g])
+            if is_short:
+                return LoopExit.REPORT_SEGMENT
+        heartbeat = load_acquire(_word(state, ShardWord.HEARTBEAT))
+        store_release(_word(state, ShardWord.HEARTBEAT), heartbeat + 1)
+        _answer_depth(book, state, levels)
+        if worked:
+            if clock_ns(CLOCK_MONOTONIC) >= stop_at_ns:
+                return LoopExit.TICK
+            continue
+        if load_acquire(_word(state, ShardWord.STOP)) != 0:
+            return LoopExit.STOPPED
+        if clock_ns(CLOCK_MONOTONIC) >= stop_at_ns:
+            return LoopExit.TICK
+        _wait(state, headers, rings, stop_at_ns, spin_ns)

@@ -1,0 +1,88 @@
+"""Words of shared memory by which a shard, the gateways and the supervisor know of each other.
+
+Each block is an int64 array. Words with different writers lie at least two cache lines (16 words) apart.
+"""
+
+from enum import IntEnum
+
+
+class ShardWord(IntEnum):
+    """Word numbers in a shard's state block; the comment names the writer."""
+
+    #: Producers: a 32-bit futex word, raised to wake the shard.
+    DOORBELL = 0
+    #: Shard: 1 while it sleeps or is about to.
+    SLEEPING = 16
+    #: Shard: the last report that may leave the venue.
+    RELEASED_REPORT = 32
+    #: Shard: the last command that is logged as durably as configured.
+    COMMITTED_SEQ = 33
+    #: Shard: rises with each turn of the loop; one that stands still means a hung shard.
+    HEARTBEAT = 48
+    STATUS = 49
+    PID = 50
+    LOG_BYTES = 51
+    #: The last sequenced command, and its time.
+    SEQ = 52
+    TIME_NS = 53
+    EVENT_SEQ = 54
+    #: Supervisor: 1 asks the shard to finish what is in its rings and stop.
+    STOP = 64
+    #: Readers of market data: number of the latest request for a depth snapshot, and its symbol.
+    DEPTH_REQUEST = 80
+    DEPTH_SYMBOL = 81
+    #: Shard: number of the request answered, the event that the answer includes, and levels a side.
+    DEPTH_ANSWER = 96
+    DEPTH_EVENT_SEQ = 97
+    DEPTH_BIDS = 98
+    DEPTH_ASKS = 99
+    #: Shard, private: where the loop stands between two calls.
+    EPOCH = 112
+    LOG_POSITION = 113
+    REPORT_SEQ = 114
+    BATCH_RING = 115
+    BATCH_NEXT = 116
+    BATCH_END = 117
+    REPORTS_WANTED = 118
+    #: Shard, private: 1 while the log can't grow: new orders are rejected, cancels are served.
+    LOG_IS_FULL = 119
+    MATCH_SAMPLE = 120
+
+
+SHARD_WORDS = 128
+
+
+class GatewayWord(IntEnum):
+    """Word numbers in a gateway's state block."""
+
+    #: Gateway: 1 while it waits in its event loop; a shard that releases reports then signals its eventfd.
+    SLEEPING = 0
+    STOP = 16
+    HEARTBEAT = 32
+    STATUS = 33
+    PID = 34
+
+
+GATEWAY_WORDS = 64
+
+
+class ProcessStatus(IntEnum):
+    """Value of a STATUS word."""
+
+    STARTING = 0
+    RUNNING = 1
+    STOPPED = 2
+    FAILED = 3
+
+
+class LoopExit(IntEnum):
+    """Why the shard's kernel returned to Python."""
+
+    TICK = 0
+    STOPPED = 1
+    LOG_SEGMENT = 2
+    REPORT_SEGMENT = 3
+
+
+#: Most levels a side in a depth snapshot.
+DEPTH_LEVELS = 512
