@@ -1,8 +1,8 @@
 """The venue's configuration: msgspec Structs, decoded once and strictly from YAML.
 
-Every mistake in a file is reported at once, each with the file's name, the path of the value and, for
-a key that does not exist, the nearest one that does. The defaults of the Structs and those written out
-(with unit and trade-off) in `config/server.yaml` are the same; a test compares them.
+Every mistake in a file is reported at once, each with the file's name, the path of the value and,
+for a key that does not exist, the nearest one that does. The defaults of the Structs and those
+written out (with unit and trade-off) in `config/server.yaml` are the same; a test compares them.
 """
 
 import difflib
@@ -276,7 +276,7 @@ class _Loader(yaml.SafeLoader):
     float. A key that appears twice is an error.
     """
 
-    yaml_implicit_resolvers: typing.ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (as in the base class)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -419,9 +419,9 @@ def _decode(tree: Any, source: str) -> Config:
 def load_config(path: str | Path | None, overrides: Sequence[str] = ()) -> Config:
     """Read, decode and check a configuration file, or the embedded default where `path` is None.
 
-    A top-level key that the file leaves out has the default's value. `overrides` are `key.path=value`
-    texts, as in `listen.fix=0` or `shards=[{core: 2}, {core: 3}]`, applied in order before decoding.
-    Raises ConfigError with every message.
+    A top-level key that the file leaves out has the default's value. `overrides` are texts of the
+    form `key.path=value`, as in `listen.fix=0` or `shards=[{core: 2}, {core: 3}]`, applied in order
+    before decoding. Raises ConfigError with every message.
     """
     tree: Any = _read_yaml(default_text(), "server.yaml")
     source = "default configuration"
