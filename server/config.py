@@ -282,7 +282,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[Any] = set()
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
-            if isinstance(key, Hashable) and key in seen:
+            if not isinstance(key, Hashable):
+                break  # the base class says so
+            if key in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"key {key!r} appears twice", key_node.start_mark
                 )
@@ -304,6 +306,12 @@ _Loader.add_implicit_resolver(
 def _read_yaml(text: str, source: str) -> Any:
     try:
         return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        # Without the excerpt that the error carries: it may show a password.
+        where = error.problem_mark or error.context_mark
+        place = f" in line {where.line + 1}, column {where.column + 1}" if where else ""
+        context = f"{error.context}, " if error.context else ""
+        raise ConfigError([f"{source}: {context}{error.problem}{place}"]) from None
     except (yaml.YAMLError, RecursionError) as error:
         raise ConfigError([f"{source}: {' '.join(str(error).split())}"]) from None
 
@@ -365,7 +373,9 @@ def _nearest(key: str, known: Sequence[str]) -> str:
 def _collect(value: Any, kind: Any, path: str, found: list[str]) -> None:
     """Add every mistake in a decoded YAML value, each with its path: msgspec stops at the first."""
     core = _unwrap(_without_none(kind))
-    if value is not None and isinstance(core, type) and issubclass(core, Struct):
+    if value is None and core is not _unwrap(kind):
+        return
+    if isinstance(core, type) and issubclass(core, Struct):
         if not isinstance(value, dict):
             found.append(f"Expected `object`, got `{_kind_name(value)}` - at `{path}`")
             return

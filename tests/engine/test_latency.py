@@ -112,7 +112,7 @@ def test_add_many_counts_alike_durations_at_once():
         add_many(histograms, 2, 1000, 7)
 
     add_some(metrics.histograms)
-    assert metrics.histograms[2, bucket_kernel(1000)] == 7
+    assert metrics.histograms[2][bucket_kernel(1000)] == 7
     assert metrics.histograms[2, HISTOGRAM_SUM] == 7000
     assert metrics.histograms.sum() == 7007
 
