@@ -1,0 +1,93 @@
+"""64-bit words for kernels: wrapping arithmetic and hashing that agree with and without the JIT.
+
+Compiled code wraps silently; plain Python integers do not, and numpy scalars warn. All words here
+are signed int64, so that no kernel mixes signed with unsigned (numba would turn it into float64).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from openoutcry.config.jit import IS_COMPILED, inline_kernel
+
+INT64_MAX = (1 << 63) - 1
+INT64_MIN = -(1 << 63)
+LOW_32 = (1 << 32) - 1
+
+#: Odd multiplier of every mixing step (from splitmix64), as a signed word.
+MIX = 0xBF58476D1CE4E5B9 - (1 << 64)
+
+if IS_COMPILED:
+
+    @inline_kernel
+    def as_signed(word: Any) -> int:
+        """Return the same 64 bits as a signed integer."""
+        return np.int64(word)
+
+    @inline_kernel
+    def as_unsigned(word: int) -> Any:
+        """Return the same 64 bits as an unsigned integer, to be stored in a `<u8` field."""
+        return np.uint64(word)
+
+    @inline_kernel
+    def wrap_add(a: int, b: int) -> int:
+        """Add, modulo 2^64."""
+        return a + b
+
+    @inline_kernel
+    def wrap_mul(a: int, b: int) -> int:
+        """Multiply, modulo 2^64."""
+        return a * b
+
+else:
+
+    def _wrap(value: int) -> int:
+        value &= (1 << 64) - 1
+        return value - (1 << 64) if value >> 63 else value
+
+    def as_signed(word: Any) -> int:
+        """Return the same 64 bits as a signed integer."""
+        return _wrap(int(word))
+
+    def as_unsigned(word: int) -> Any:
+        """Return the same 64 bits as an unsigned integer, to be stored in a `<u8` field."""
+        return np.uint64(int(word) & ((1 << 64) - 1))
+
+    def wrap_add(a: int, b: int) -> int:
+        """Add, modulo 2^64."""
+        return _wrap(int(a) + int(b))
+
+    def wrap_mul(a: int, b: int) -> int:
+        """Multiply, modulo 2^64."""
+        return _wrap(int(a) * int(b))
+
+
+@inline_kernel
+def is_below_unsigned(a: int, b: int) -> bool:
+    """Compare two words as unsigned integers."""
+    return (a ^ INT64_MIN) < (b ^ INT64_MIN)
+
+
+@inline_kernel
+def fold(word: int) -> int:
+    """Bring a word's upper half into its lower half, so that a multiplication spreads both."""
+    return word ^ ((word >> 32) & LOW_32)
+
+
+@inline_kernel
+def mix(state: int, word: int) -> int:
+    """Take one more word into a running 64-bit hash."""
+    mixed = wrap_mul(state ^ word, MIX)
+    return mixed ^ ((mixed >> 29) & ((1 << 35) - 1))
+
+
+def splitmix(seed: int, count: int) -> list[int]:
+    """Derive `count` signed words from a seed (splitmix64); the hash keys of a book."""
+    words = []
+    for step in range(1, count + 1):
+        z = (seed + step * 0x9E3779B97F4A7C15) & ((1 << 64) - 1)
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 & ((1 << 64) - 1)
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB & ((1 << 64) - 1)
+        z ^= z >> 31
+        words.append(z - (1 << 64) if z >> 63 else z)
+    return words
