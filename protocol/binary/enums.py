@@ -1,7 +1,7 @@
 """The binary protocol's numbers: message types, enumerations and reasons.
 
-They are part of the wire format and never renumbered. Those that the engine has too carry the same numbers
-(a test compares them); protocol does not import engine.
+They are part of the wire format and never renumbered. Those that the engine has too carry the same
+numbers (a test compares them); protocol does not import engine.
 """
 
 from enum import IntEnum

@@ -39,9 +39,7 @@ class FrameReader:
         while len(self._buffer) >= HEADER_BYTES:
             length = int.from_bytes(self._buffer[:HEADER_BYTES], "big")
             if length > self._max_payload:
-                raise FrameTooLong(
-                    f"a frame claims {length} bytes, at most {self._max_payload} are allowed"
-                )
+                raise FrameTooLong(f"frame of {length} bytes: at most {self._max_payload} allowed")
             end = HEADER_BYTES + length
             if len(self._buffer) < end:
                 return

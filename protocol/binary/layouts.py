@@ -1,7 +1,7 @@
 """Row layouts that the kernels fill and read; all little-endian, of a multiple of 64 bytes.
 
-A ClOrdID is held in five 64-bit words `id0 … id4`, NUL-padded (the overlay `cl_ord_id` is the same bytes for
-Python); the second identifier in `orig0 … orig4`; an account in four words `account0 … account3`.
+A ClOrdID is held in five 64-bit words `id0 … id4`, NUL-padded (the overlay `cl_ord_id` is the same
+bytes for Python); the second identifier in `orig0 … orig4`; an account in four words, `account0 …`.
 """
 
 import numpy as np
@@ -39,18 +39,14 @@ def _text(prefix: str, overlay: str, words: int, offset: int) -> _Fields:
     return [*fields, (overlay, f"S{8 * words}", offset)]
 
 
-#: A client's application message. The venue's `decode_message` fills it, the client's `encode_request` reads
-#: it (that one needs no frame_end). What a message type has not is 0.
+#: A client's application message. The venue's `decode_message` fills it, the client's
+#: `encode_request` reads it (and needs no frame_end). What a message type has not is 0.
 ORDER_FIELDS = _layout(
     [
         ("seq", "<i8", 0),
         ("price", "<i8", 8),
         ("qty", "<i8", 16),
-        (
-            "frame_end",
-            "<i8",
-            24,
-        ),  # position after the frame; also set when OTHER, and when PARTIAL: see there
+        ("frame_end", "<i8", 24),  # position after the frame
         ("symbol", "<i4", 32),
         ("tag", "u1", 36),  # MessageType
         ("side", "u1", 37),
@@ -63,8 +59,8 @@ ORDER_FIELDS = _layout(
     192,
 )
 
-#: An ExecutionReport. The venue's `encode_execution_report` reads it, the client's `decode_report` fills it,
-#: there also from a Reject (then tag, seq, repeated, ref_seq, reason, id… and text_start, text_length count).
+#: An ExecutionReport. The venue's `encode_execution_report` reads it, the client's `decode_report`
+#: fills it, there also from a Reject (tag, seq, repeated, ref_seq, reason, id…, text_…; others 0).
 REPORT_VALUES = _layout(
     [
         ("seq", "<i8", 0),
@@ -103,11 +99,18 @@ REPORT_VALUES = _layout(
 #: In REPORT_VALUES: the average price does not fit, nil on the wire.
 NO_AVG_PX = -(2**63)
 
-#: Every uint8 array that a kernel reads or writes is longer by this than what is used of it, since kernels
-#: load and store eight bytes at a time.
+#: Every uint8 array that a kernel reads or writes is longer by this than what is used of it, since
+#: kernels load and store eight bytes at a time.
 SPARE_BYTES = 16
 
-#: Upper bound of an encoded ExecutionReport frame and of an encoded request frame, in bytes. An output
-#: buffer needs this much room, and SPARE_BYTES, for each message still to be encoded.
+#: What a decode kernel answers.
+PARTIAL = 0  # the frame is not complete yet; frame_end is where it will end, 0 if not known
+ORDER = 1  # NewOrder, Cancel, Replace or Status in valid form; the row is filled
+REPORT = 1  # ExecutionReport or Reject in valid form; the row is filled
+OTHER = 2  # complete up to frame_end, and for Python: another type, or not valid
+TOO_LONG = 3  # the length prefix is above the cap
+
+#: Room in bytes that an output buffer needs (and SPARE_BYTES after it) for a message to be encoded:
+#: no ExecutionReport and no request is longer.
 MAX_REPORT_FRAME = 320
 MAX_REQUEST_FRAME = 192

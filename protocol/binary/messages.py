@@ -1,11 +1,12 @@
 """The binary protocol's schema: one msgspec Struct per message, a MessagePack array on the wire.
 
-The first element is the message's type (the Struct's tag), the others are the fields in the order written
-here; docs/binary.md has the same tables. Prices are integer ticks, quantities integer lots. The Structs define
-truth: the kernels in decode.py, encode.py and client_codec.py are tested against them byte for byte.
+The first element is the message's type (the Struct's tag), the others are the fields in the order
+written here; docs/binary.md has the same tables. Prices are integer ticks, quantities integer lots.
+The Structs define truth: the kernels in decode.py, encode.py and client_codec.py are tested against
+them byte for byte.
 
-What a client sends is checked strictly (ranges, characters, no extra elements). What a server sends may get
-further elements in later versions, so a client ignores those after the ones that it knows.
+What a client sends is checked strictly (ranges, characters, no extra elements). What a server sends
+may get further elements in later versions, so a client ignores those after the ones that it knows.
 """
 
 from typing import Annotated, TypeAlias
@@ -18,7 +19,7 @@ from openoutcry.protocol.binary.enums import MessageType
 Seq: TypeAlias = Annotated[int, Meta(ge=1, le=2**63 - 1)]
 Int64: TypeAlias = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 SymbolNumber: TypeAlias = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-#: An enumeration's number: one that fits a byte but means nothing gets an ExecutionReport that says so.
+#: An enumeration's number. One that means nothing is declined by an ExecutionReport.
 Code: TypeAlias = Annotated[int, Meta(ge=0, le=255)]
 #: 1 to 36 printable ASCII characters without space.
 ClOrdID: TypeAlias = Annotated[str, Meta(pattern=r"^[!-~]{1,36}\Z")]
@@ -40,7 +41,7 @@ class Logon(_Request, tag=int(MessageType.LOGON)):
     version: Annotated[int, Meta(ge=1, le=65535)]
     session_id: Annotated[str, Meta(min_length=1, max_length=32)]
     password: Annotated[str, Meta(max_length=128)]
-    #: Number of the next server message that the client awaits; 0: only what is new, repeat nothing.
+    #: Number of the next server message that the client awaits; 0: repeat nothing.
     next_expected: Annotated[int, Meta(ge=0, le=2**63 - 1)]
     #: Seconds between heartbeats, 0 to 3600; 0: none, and no time-out.
     heartbeat_s: Annotated[int, Meta(ge=0, le=65535)]
@@ -122,7 +123,7 @@ class LogonAccepted(_Response, tag=int(MessageType.LOGON_ACCEPTED)):
 
 
 class SymbolDefinition(_Response, tag=int(MessageType.SYMBOL_DEFINITION)):
-    """Describe a symbol: its number in this venue, tick and lot, and its limits in ticks and lots."""
+    """Describe a symbol: its number, tick and lot, and its limits in ticks and lots."""
 
     number: int
     name: str
