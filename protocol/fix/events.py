@@ -1,7 +1,8 @@
 """What a FIX session tells its owner: one small immutable class per event.
 
-The owner gets them as the list that `Session.receive`, `Session.poll` and the others return, in the order in
-which they happened. Bytes to be sent are not events: they wait in `Session.data_to_send()`.
+The owner gets them as the list that `Session.receive`, `Session.poll` and the others return, in
+the order in which they happened. Bytes to be sent are not events: they wait in
+`Session.data_to_send()`.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ class LoggedOn:
 
 @dataclass(frozen=True, slots=True)
 class NumbersReset:
-    """ResetSeqNumFlag(141)=Y was agreed: both directions began again at 1, stored messages are gone.
+    """ResetSeqNumFlag(141)=Y was agreed: both directions began again at 1.
+
+    Stored messages are gone.
 
     Comes before `LoggedOn` where the Logon that opens the session carries the flag.
     """
@@ -60,7 +63,7 @@ class MessageRejected:
 
 @dataclass(frozen=True, slots=True)
 class GapDetected:
-    """Numbers are missing on the way in; a ResendRequest went out, or NextExpectedMsgSeqNum(789) spares it."""
+    """Numbers are missing on the way in; ResendRequest or 789 asks for them."""
 
     first: int
     last: int
@@ -73,7 +76,10 @@ class GapFilled:
 
 @dataclass(frozen=True, slots=True)
 class ResendStarted:
-    """The peer asked for these numbers again: call `Session.resend_slice` until `is_resending` is False."""
+    """The peer asked for these numbers again.
+
+    Call `Session.resend_slice` until `is_resending` is False.
+    """
 
     first: int
     last: int
@@ -90,7 +96,7 @@ class LoggedOut:
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """Write what `data_to_send` still holds, then close the connection; nothing more is read from it."""
+    """Write what `data_to_send` still holds, then close the connection; read nothing more."""
 
     #: For the log and the metrics' label; holds no secret and nothing that the peer chose.
     reason: str

@@ -1,7 +1,7 @@
 """The states of a FIX session's connection and the transitions between them, as one table.
 
-Everything that decides which state follows which lives in this file. Sequence gaps and running resends are not
-states: they come and go while the session is ACTIVE, and `session.py` keeps them.
+Everything that decides which state follows which lives in this file. Sequence gaps and running
+resends are not states: they come and go while the session is ACTIVE, and `session.py` keeps them.
 """
 
 from enum import Enum

@@ -15,8 +15,8 @@ def format_utc_ms(utc_ms: int) -> bytes:
 def parse_utc_ms(text: bytes) -> int | None:
     """Return milliseconds since 1970, or None where the text is no UTCTimestamp.
 
-    Seconds may carry 3, 6 or 9 decimals; what is finer than a millisecond is cut off. A leap second (:60)
-    counts as the second before it.
+    Seconds may carry 3, 6 or 9 decimals; what is finer than a millisecond is cut off. A leap
+    second (:60) counts as the second before it.
     """
     if len(text) not in _LENGTHS or not text.isascii():
         return None

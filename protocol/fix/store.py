@@ -1,11 +1,12 @@
 """Sent messages, kept so that a ResendRequest can be answered.
 
-The session records every outgoing message before it hands out the first byte (number and bytes together), so
-that after a crash a message may be sent again with PossDupFlag(43)=Y, but never another one under its number.
-Administrative messages are recorded by their number alone: they are never resent, a gap fill covers them.
+The session records every outgoing message before it hands out the first byte (number and bytes
+together), so that after a crash a message may be sent again with PossDupFlag(43)=Y, but never
+another one under its number. Administrative messages are recorded by their number alone: they are
+never resent, a gap fill covers them.
 
-`MessageStore` is the interface; the gateway implements it over its index and the report log. `MemoryStore` and
-`FileStore` (which keeps the sequence numbers, too) serve clients and tests.
+`MessageStore` is the interface; the gateway implements it over its index and the report log.
+`MemoryStore` and `FileStore` (which keeps the sequence numbers, too) serve clients and tests.
 """
 
 from collections.abc import Iterator
@@ -28,12 +29,13 @@ class MessageStore(Protocol):
     def resent(self, first: int, last: int, now_ms: int) -> Iterator[tuple[int, bytes | None]]:
         """Yield every number from first to last with its frame made ready to be sent again.
 
-        Ready means 43=Y, 122 = the first SendingTime(52), a new 52 from now_ms, lengths computed anew; nothing else
-        changes. None stands for an administrative or unknown number: the session merges them into a gap fill.
+        Ready means 43=Y, 122 = the first SendingTime(52), a new 52 from now_ms, lengths computed
+        anew; nothing else changes. None stands for an administrative or unknown number: the
+        session merges them into a gap fill.
         """
 
     def first_time(self, first: int, last: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield every number from first to last with its frame as it was to be sent in the first place.
+        """Yield every number from first to last with its frame as it was first to be sent.
 
         For messages that were numbered while a resend was running.
         """
@@ -43,7 +45,7 @@ class MessageStore(Protocol):
 
 
 class MemoryStore:
-    """Keep sent messages in a dict: for tests, and for clients that do not outlive their process."""
+    """Keep sent messages in a dict: for tests, and for clients that start anew each time."""
 
     def __init__(self) -> None:
         self._frames: dict[int, bytes] = {}
@@ -71,7 +73,8 @@ class MemoryStore:
 def mark_resent(frame: bytes, now_ms: int) -> bytes:
     """Return the frame as it goes out again: 43=Y, 122 = its 52, 52 = now, 9 and 10 computed anew.
 
-    The frame is one of our own: well-formed, with SendingTime(52) in its header, without 43 and 122.
+    The frame is one of our own: well-formed, with SendingTime(52) in its header, without 43 and
+    122.
 
     Raises:
         ValueError: The frame has no SendingTime(52).
@@ -87,6 +90,6 @@ def mark_resent(frame: bytes, now_ms: int) -> bytes:
 
 
 def seal(begin: bytes, body: bytes) -> bytes:
-    """Return `begin` (`8=…|`) and `body` (from `35=` to the SOH before `10=`) with BodyLength and CheckSum."""
+    """Return `begin` (`8=…|`) and `body` (`35=` to the SOH before `10=`) with their 9 and 10."""
     head = b"%b9=%d\x01%b" % (begin, len(body), body)
     return b"%b10=%03d\x01" % (head, sum(head) & 0xFF)

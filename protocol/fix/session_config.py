@@ -1,0 +1,75 @@
+"""What a FIX session is told beforehand, and the two numbers that it keeps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+
+class Role(Enum):
+    """Which side sends the first Logon."""
+
+    ACCEPTOR = "acceptor"
+    INITIATOR = "initiator"
+
+
+class SessionState(Protocol):
+    """The two numbers that outlive connections; the gateway backs them by its session row."""
+
+    #: Expected: the MsgSeqNum(34) due next from the peer.
+    next_in: int
+    #: The MsgSeqNum(34) of our next message.
+    next_out: int
+
+
+@dataclass(slots=True)
+class MemoryState:
+    """Sequence numbers that live as long as the process."""
+
+    next_in: int = 1
+    next_out: int = 1
+
+
+#: Tells whether Username(553) and Password(554) are right; None stands for an absent field.
+Authenticate = Callable[[bytes | None, bytes | None], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionConfig:
+    """What a session agrees with its peer beforehand."""
+
+    sender_comp_id: str
+    target_comp_id: str
+    role: Role = Role.ACCEPTOR
+    begin_string: str = "FIX.4.4"
+    #: Initiator: the HeartBtInt(108) to ask for. The acceptor echoes what it is asked, between
+    #: the two limits; 0 (no heartbeats) only passes where the lower limit is 0.
+    heartbeat_s: int = 30
+    min_heartbeat_s: int = 0
+    max_heartbeat_s: int = 3600
+    #: Largest difference of SendingTime(52) from our clock; 0 turns the check off.
+    sending_time_window_ms: int = 120_000
+    #: From the connection to the peer's Logon.
+    logon_timeout_ms: int = 10_000
+    #: From our Logout to the peer's.
+    logout_timeout_ms: int = 5_000
+    #: Whether the peer may send ResetSeqNumFlag(141)=Y.
+    is_reset_allowed: bool = True
+    #: Initiator: ask for a reset with every Logon.
+    reset_on_logon: bool = False
+    #: Initiator: put NextExpectedMsgSeqNum(789) into the Logon.
+    use_next_expected: bool = False
+    #: Initiator: sent in the Logon. Acceptor: what the peer must send; `authenticate` comes first.
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    authenticate: Authenticate | None = field(default=None, repr=False)
+    #: Our MaxMessageSize(383) in bytes; 0 means no limit.
+    max_message_size: int = 0
+    #: The largest message that we may send: a peer whose 383 is below is refused. 0: no check.
+    largest_sent: int = 0
+    #: TestMessageIndicator(464): None takes either, True is a test port, False a production port.
+    is_test: bool | None = None
+    #: Application types that the owner wants as events; others get BusinessMessageReject 380=3.
+    served_types: frozenset[str] = frozenset("DFGH")
+    #: Messages kept above a gap at most; what comes beyond is dropped, and asked for again later.
+    max_queued: int = 10_000
