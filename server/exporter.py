@@ -1,0 +1,159 @@
+"""The HTTP process: `/metrics`, `/healthz`, `/readyz` and the admin API.
+
+It reads the venue's shared memory and holds nothing that anybody else needs, so it can die and come
+back at any time. Admin commands go to the supervisor over a Unix socket, one JSON object a line
+each way.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from openoutcry.server.memory import VenueMemory
+from openoutcry.server.metrics import is_ready, venue_registry
+
+log = logging.getLogger(__name__)
+
+#: How long an admin command may take.
+CONTROL_TIMEOUT_S = 10.0
+#: How often to look whether the supervisor still lives.
+_PARENT_CHECK_S = 0.5
+_MAX_BODY_BYTES = 65536
+
+_FOLDER = web.AppKey("folder", Path)
+_CONTROL = web.AppKey("control", Path)
+
+
+class ControlError(Exception):
+    """The supervisor could not be asked."""
+
+
+async def ask_supervisor(control: Path, command: dict[str, Any]) -> dict[str, Any]:
+    """Send one command over the supervisor's control socket and return its answer.
+
+    Raises ControlError where there is none.
+    """
+    try:
+        async with asyncio.timeout(CONTROL_TIMEOUT_S):
+            reader, writer = await asyncio.open_unix_connection(str(control))
+            try:
+                writer.write(json.dumps(command).encode() + b"\n")
+                await writer.drain()
+                line = await reader.readline()
+            finally:
+                writer.close()
+        answer = json.loads(line)
+    except TimeoutError:
+        raise ControlError(f"the supervisor did not answer in {CONTROL_TIMEOUT_S:g} s") from None
+    except (OSError, ValueError) as error:
+        raise ControlError(f"the supervisor could not be asked: {error}") from None
+    if not isinstance(answer, dict):
+        raise ControlError("the supervisor's answer is no JSON object")
+    return answer
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    registry = venue_registry(request.app[_FOLDER])
+    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+
+
+async def _healthz(request: web.Request) -> web.Response:
+    return web.json_response({"ok": True})
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    try:
+        ready = is_ready(VenueMemory.open(request.app[_FOLDER]))
+    except (OSError, ValueError):
+        ready = False
+    return web.json_response({"ready": ready}, status=200 if ready else 503)
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response({"ok": False, "error": text}, status=status)
+
+
+async def _day_end(request: web.Request) -> web.Response:
+    # A page in a browser on this machine cannot send JSON here without being asked first.
+    if request.content_type != "application/json":
+        return _error(415, "send JSON, as Content-Type: application/json")
+    try:
+        body = await request.json()
+    except ValueError:
+        return _error(400, "the body is not JSON")
+    if not isinstance(body, dict) or set(body) - {"symbol"}:
+        return _error(400, 'the body is {"symbol": NAME} or {}, for all symbols')
+    symbol = body.get("symbol")
+    if symbol is not None and not isinstance(symbol, str):
+        return _error(400, "symbol is a string or null")
+    try:
+        answer = await ask_supervisor(
+            request.app[_CONTROL], {"command": "day-end", "symbol": symbol}
+        )
+    except ControlError as error:
+        return _error(503, str(error))
+    return web.json_response(answer, status=200 if answer.get("ok") else 400)
+
+
+def make_app(folder: Path, control: Path) -> web.Application:
+    """Return the HTTP application of the venue in a shared-memory folder."""
+    app = web.Application(client_max_size=_MAX_BODY_BYTES)
+    app[_FOLDER] = folder
+    app[_CONTROL] = control
+    app.add_routes(
+        [
+            web.get("/metrics", _metrics),
+            web.get("/healthz", _healthz),
+            web.get("/readyz", _readyz),
+            web.post("/admin/day-end", _day_end),
+        ]
+    )
+    return app
+
+
+async def _serve(app: web.Application, listener: socket.socket, parent_pid: int | None) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+    await runner.setup()
+    try:
+        await web.SockSite(runner, listener).start()
+        while not stop.is_set():
+            if parent_pid is not None and os.getppid() != parent_pid:
+                log.warning("event=supervisor_died pid=%d", parent_pid)
+                return
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _PARENT_CHECK_S)
+    finally:
+        await runner.cleanup()
+
+
+def run_exporter(
+    folder: Path,
+    control: Path,
+    listener: socket.socket,
+    *,
+    parent_pid: int | None = None,
+) -> None:
+    """Serve HTTP until SIGTERM, SIGINT, or the death of the parent.
+
+    Args:
+        folder: the venue's shared-memory folder.
+        control: the supervisor's Unix socket.
+        listener: a listening TCP socket; the supervisor keeps it, so a successor has the same port.
+        parent_pid: the supervisor; None to run without one.
+    """
+    listener.setblocking(False)
+    asyncio.run(_serve(make_app(folder, control), listener, parent_pid))

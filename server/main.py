@@ -1,0 +1,98 @@
+"""The command line: `openoutcry COMMAND`, each command imported when it is called.
+
+The tables below name every command by the place where it is written, with the line that `--help`
+shows: help must be instant, and importing the kernels takes most of a second.
+"""
+
+import difflib
+import importlib
+import os
+from typing import Any
+
+import click
+
+#: Command → (import string, line in --help). An entry whose module is missing is a bug, and shows.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "serve": ("openoutcry.server.supervisor:serve", "Run the venue."),
+    "check-config": ("openoutcry.server.check:check_config", "Validate a configuration file."),
+    "demo": ("openoutcry.loadgen.demo:demo", "Start a venue and show it working."),
+    "load": ("openoutcry.loadgen.main:load", "Send generated order flow and measure."),
+    "flow": ("openoutcry.loadgen.flow:flow", "Send recorded order flow through a venue."),
+    "order": ("openoutcry.clients.console:order", "Send an order and print its reports."),
+    "book": ("openoutcry.server.ladder:book", "Show the live ladder of a symbol."),
+    "bench": ("openoutcry.server.main:bench", "Measure parts of the system by themselves."),
+    "admin": ("openoutcry.server.main:admin", "Operate a running venue."),
+    "warm": ("openoutcry.server.supervisor:warm", "Compile every kernel into the cache and exit."),
+}
+
+BENCHES: dict[str, tuple[str, str]] = {
+    "engine": ("openoutcry.engine.bench:engine", "Measure the matching engine in process."),
+    "echo": ("openoutcry.loadgen.echo:echo", "Measure what TCP itself costs on this machine."),
+}
+
+ADMIN: dict[str, tuple[str, str]] = {
+    "day-end": ("openoutcry.server.admin:day_end", "End the trading day: DAY orders expire."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are import strings, resolved when called."""
+
+    def __init__(self, *args: Any, table: dict[str, tuple[str, str]], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.table = table
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; an unknown name gives None."""
+        if cmd_name not in self.table:
+            return None
+        module, _, name = self.table[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Resolve a command, naming the nearest one where there is none."""
+        name = args[0]
+        if not name.startswith("-") and name not in self.table:
+            nearest = difflib.get_close_matches(name, self.table, n=1)
+            hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+            ctx.fail(f"No such command '{name}'.{hint}")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the table's own lines: nothing is imported for them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in self.table.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    table=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="openoutcry", prog_name="openoutcry")
+def main() -> None:
+    """Run and try out a networked matching-engine server with FIX and binary order entry."""
+    # numpy's linear algebra is not used; its thread pool would start in every process.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
+@click.group(cls=LazyGroup, table=BENCHES)
+def bench() -> None:
+    """Measure parts of the system by themselves, and the yardsticks to compare with."""
+
+
+@click.group(cls=LazyGroup, table=ADMIN)
+def admin() -> None:
+    """Operate a running venue through its HTTP endpoint."""
+
+
+if __name__ == "__main__":
+    # As the module that the tables name: "bench" and "admin" are looked up in it.
+    importlib.import_module("openoutcry.server.main").main(prog_name="openoutcry")

@@ -1,0 +1,144 @@
+"""The collector: what is in shared memory is what a scrape says."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from prometheus_client.core import Metric, Sample
+from prometheus_client.exposition import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+from support.venue_folder import VenueFolder, add_all
+
+from openoutcry.engine.latency import Role, metrics_in_memory
+from openoutcry.server.metrics import (
+    BOUNDS_NS,
+    process_usage,
+    prometheus_buckets,
+    venue_registry,
+)
+
+
+def scrape(folder: Path) -> dict[str, Metric]:
+    text = generate_latest(venue_registry(folder)).decode()
+    return {family.name: family for family in text_string_to_metric_families(text)}
+
+
+def value(families: dict[str, Metric], sample: str, **labels: str) -> float:
+    found: list[Sample] = [
+        s
+        for family in families.values()
+        for s in family.samples
+        if s.name == sample and s.labels == labels
+    ]
+    assert len(found) == 1, (sample, labels)
+    return found[0].value
+
+
+@pytest.fixture
+def venue(tmp_path: Path) -> VenueFolder:
+    folder = VenueFolder(tmp_path)
+    folder.fill()
+    return folder
+
+
+def test_bounds_are_a_decade_scale_from_1_us_to_1_s():
+    seconds = [f"{bound / 1e9:g}" for bound in BOUNDS_NS]
+    assert seconds[:7] == ["1e-06", "1.5e-06", "2e-06", "3e-06", "5e-06", "7e-06", "1e-05"]
+    assert seconds[-3:] == ["0.5", "0.7", "1"]
+    assert len(seconds) == 37
+    assert list(BOUNDS_NS) == sorted(BOUNDS_NS)
+
+
+def test_buckets_never_claim_a_duration_to_be_shorter_than_it_is():
+    rng = np.random.default_rng(1)
+    values = rng.lognormal(11, 3, 20_000).astype(np.int64)
+    metrics = metrics_in_memory(Role.SHARD)
+    add_all(metrics.histograms, 0, values)
+    pairs, total = prometheus_buckets(metrics.histograms[0])
+    assert total == pytest.approx(values.sum() / 1e9)
+    assert pairs[-1] == ("+Inf", 20_000.0)
+    for bound, (le, count) in zip(BOUNDS_NS, pairs, strict=False):
+        assert float(le) == bound / 1e9
+        assert (values <= bound * 15 / 16).sum() <= count <= (values <= bound).sum()
+    counts = [count for _, count in pairs]
+    assert counts == sorted(counts)
+
+
+def test_counters_and_gauges(venue: VenueFolder):
+    found = scrape(venue.folder)
+    assert value(found, "openoutcry_ready") == 1
+    assert value(found, "openoutcry_orders_total", type="new", shard="1") == 101
+    assert value(found, "openoutcry_orders_total", type="status", shard="0") == 0
+    assert value(found, "openoutcry_reports_total", type="trade", shard="0") == 40
+    assert value(found, "openoutcry_trades_total", shard="1") == 21
+    assert value(found, "openoutcry_rejects_total", reason="unknown_order", shard="1") == 8
+    rejects = value(found, "openoutcry_rejects_total", reason="unknown_symbol", shard="gateway")
+    assert rejects == 6
+    assert value(found, "openoutcry_ring_depth", ring="command", shard="1") == 6
+    assert value(found, "openoutcry_ring_depth", ring="control", shard="1") == 1
+    assert value(found, "openoutcry_ring_depth", ring="report", shard="1") == 3
+    assert value(found, "openoutcry_pool_used", pool="open_orders", shard="1") == 31
+    assert value(found, "openoutcry_pool_capacity", pool="open_orders", shard="1") == 1000
+    assert value(found, "openoutcry_log_bytes", log="command", shard="1") == 4097
+    assert value(found, "openoutcry_sessions_connected", protocol="fix") == 3
+    assert value(found, "openoutcry_connections", protocol="binary") == 4
+    messages = value(found, "openoutcry_messages_total", protocol="fix", direction="in")
+    assert messages == 500
+    sent = value(found, "openoutcry_socket_bytes_total", protocol="binary", direction="out")
+    assert sent == 12345
+    assert value(found, "openoutcry_restarts_total", process="shard-1") == 2
+
+
+def test_stage_histograms(venue: VenueFolder):
+    found = scrape(venue.folder)
+    labels = {"stage": "match", "process": "shard-0"}
+    assert value(found, "openoutcry_stage_seconds_bucket", le="1e-06", **labels) == 1000
+    assert value(found, "openoutcry_stage_seconds_bucket", le="5e-05", **labels) == 1000
+    assert value(found, "openoutcry_stage_seconds_bucket", le="0.0001", **labels) == 1001
+    assert value(found, "openoutcry_stage_seconds_count", **labels) == 1001
+    total = value(found, "openoutcry_stage_seconds_sum", **labels)
+    assert total == pytest.approx((250 * 1000 + 80_000) / 1e9)
+    labels = {"stage": "gateway_to_gateway", "process": "gateway-0"}
+    assert value(found, "openoutcry_stage_seconds_bucket", le="1.0", **labels) == 3
+    assert value(found, "openoutcry_stage_seconds_bucket", le="+Inf", **labels) == 4
+    stages = {s.labels["stage"] for s in found["openoutcry_stage_seconds"].samples}
+    assert stages == {
+        "decode_to_ring",
+        "ring_wait",
+        "match",
+        "report_to_socket",
+        "gateway_to_gateway",
+    }
+
+
+def test_every_name_starts_alike_and_every_family_is_described(venue: VenueFolder):
+    for name, family in scrape(venue.folder).items():
+        assert name.startswith("openoutcry_")
+        assert family.documentation.endswith((".", ")."))
+        assert family.type in {"counter", "gauge", "histogram"}
+
+
+def test_processes(venue: VenueFolder):
+    found = scrape(venue.folder)
+    resident = value(found, "openoutcry_process_resident_memory_bytes", process="shard-0")
+    assert resident > 1 << 20
+    assert value(found, "openoutcry_process_cpu_seconds_total", process="exporter") > 0
+    assert process_usage(2**22 + 1) is None
+
+
+def test_a_folder_without_a_venue_is_not_ready(tmp_path: Path):
+    found = scrape(tmp_path)
+    assert value(found, "openoutcry_ready") == 0
+    assert found["openoutcry_orders"].samples == []
+
+
+def test_a_folder_that_is_gone_is_not_ready(tmp_path: Path):
+    assert value(scrape(tmp_path / "gone"), "openoutcry_ready") == 0
+
+
+def test_a_scrape_leaves_no_file_open(venue: VenueFolder):
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        scrape(venue.folder)
+    assert len(os.listdir("/proc/self/fd")) == before
