@@ -20,8 +20,11 @@ from openoutcry.engine.atomics import load_acquire, store_release
 #: 64-bit words of a ring's header.
 HEADER_WORDS = 64
 HEADER_BYTES = HEADER_WORDS * 8
-_TAIL = 0
-_HEAD = 16 * 8
+#: The words that hold the two published positions.
+TAIL_WORD = 0
+HEAD_WORD = 16
+_TAIL = TAIL_WORD * 8
+_HEAD = HEAD_WORD * 8
 _SEEN_HEAD = 32 * 8
 _SEEN_TAIL = 48 * 8
 
