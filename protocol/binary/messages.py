@@ -35,7 +35,7 @@ class _Response(Struct, frozen=True, array_like=True):
     """What a server sends, or both do."""
 
 
-class Logon(_Request, tag=int(MessageType.LOGON)):
+class Logon(_Request, frozen=True, tag=int(MessageType.LOGON)):
     """Open a session; the first message of a connection."""
 
     version: Annotated[int, Meta(ge=1, le=65535)]
@@ -47,11 +47,11 @@ class Logon(_Request, tag=int(MessageType.LOGON)):
     heartbeat_s: Annotated[int, Meta(ge=0, le=65535)]
 
 
-class Heartbeat(_Response, tag=int(MessageType.HEARTBEAT)):
+class Heartbeat(_Response, frozen=True, tag=int(MessageType.HEARTBEAT)):
     """Say "still here"; either side, after heartbeat_s without having sent anything."""
 
 
-class Logout(_Response, tag=int(MessageType.LOGOUT)):
+class Logout(_Response, frozen=True, tag=int(MessageType.LOGOUT)):
     """End the session, or refuse a Logon; the sender closes the connection after it."""
 
     text: str = ""
@@ -59,7 +59,7 @@ class Logout(_Response, tag=int(MessageType.LOGOUT)):
     reason: Code = 0
 
 
-class NewOrder(_Request, tag=int(MessageType.NEW_ORDER)):
+class NewOrder(_Request, frozen=True, tag=int(MessageType.NEW_ORDER)):
     """Ask for a new order."""
 
     seq: Seq
@@ -74,7 +74,7 @@ class NewOrder(_Request, tag=int(MessageType.NEW_ORDER)):
     account: Account = ""
 
 
-class Cancel(_Request, tag=int(MessageType.CANCEL)):
+class Cancel(_Request, frozen=True, tag=int(MessageType.CANCEL)):
     """Ask for the rest of an order to be canceled."""
 
     seq: Seq
@@ -85,7 +85,7 @@ class Cancel(_Request, tag=int(MessageType.CANCEL)):
     side: Code = 0
 
 
-class Replace(_Request, tag=int(MessageType.REPLACE)):
+class Replace(_Request, frozen=True, tag=int(MessageType.REPLACE)):
     """Ask for an order's price and total quantity to be changed."""
 
     seq: Seq
@@ -100,7 +100,7 @@ class Replace(_Request, tag=int(MessageType.REPLACE)):
     qty: Int64
 
 
-class Status(_Request, tag=int(MessageType.STATUS)):
+class Status(_Request, frozen=True, tag=int(MessageType.STATUS)):
     """Ask for the state of an order."""
 
     seq: Seq
@@ -108,7 +108,7 @@ class Status(_Request, tag=int(MessageType.STATUS)):
     symbol: SymbolNumber
 
 
-class LogonAccepted(_Response, tag=int(MessageType.LOGON_ACCEPTED)):
+class LogonAccepted(_Response, frozen=True, tag=int(MessageType.LOGON_ACCEPTED)):
     """Answer a Logon; `symbols` SymbolDefinitions and the repeated messages follow."""
 
     version: int
@@ -122,7 +122,7 @@ class LogonAccepted(_Response, tag=int(MessageType.LOGON_ACCEPTED)):
     symbols: int
 
 
-class SymbolDefinition(_Response, tag=int(MessageType.SYMBOL_DEFINITION)):
+class SymbolDefinition(_Response, frozen=True, tag=int(MessageType.SYMBOL_DEFINITION)):
     """Describe a symbol: its number, tick and lot, and its limits in ticks and lots."""
 
     number: int
@@ -136,7 +136,7 @@ class SymbolDefinition(_Response, tag=int(MessageType.SYMBOL_DEFINITION)):
     max_qty: int
 
 
-class ExecutionReport(_Response, tag=int(MessageType.EXECUTION_REPORT)):
+class ExecutionReport(_Response, frozen=True, tag=int(MessageType.EXECUTION_REPORT)):
     """Tell what became of an order or a request."""
 
     seq: int
@@ -172,7 +172,7 @@ class ExecutionReport(_Response, tag=int(MessageType.EXECUTION_REPORT)):
     time_ns: int
 
 
-class Reject(_Response, tag=int(MessageType.REJECT)):
+class Reject(_Response, frozen=True, tag=int(MessageType.REJECT)):
     """Decline a client message that did not reach the book."""
 
     seq: int

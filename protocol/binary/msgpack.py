@@ -139,7 +139,7 @@ def text_length(w0: Any, w1: Any, w2: Any, w3: Any, w4: Any) -> int:
 
 
 @inline_kernel
-def write_int(pos: int, value: int) -> int:
+def write_int(pos: int, value: Any) -> int:
     """Write an integer in its narrowest form; return the next position."""
     if -32 <= value < 128:
         store_byte(pos, value)
@@ -151,7 +151,7 @@ def write_int(pos: int, value: int) -> int:
         # One more for the sign.
         bits = bit_length(np.uint64(~value)) + 1
         first = 0xD0
-    size = np.int64(bits > 8) + np.int64(bits > 16) + np.int64(bits > 32)
+    size = int(bits > 8) + int(bits > 16) + int(bits > 32)
     width = 1 << size
     store_byte(pos, first + size)
     store_big_endian(pos + 1, value << (64 - 8 * width))
@@ -159,7 +159,7 @@ def write_int(pos: int, value: int) -> int:
 
 
 @inline_kernel
-def write_byte(pos: int, value: int) -> int:
+def write_byte(pos: int, value: Any) -> int:
     """Write an integer from 0 to 255 in its narrowest form; return the next position."""
     if value < 128:
         store_byte(pos, value)

@@ -101,7 +101,7 @@ if IS_COMPILED:
         return types.int64(types.uint64), codegen
 
     @inline_kernel
-    def bit_length(word: int) -> int:
+    def bit_length(word: Any) -> int:
         """Return how many bits an unsigned word needs; 0 needs none."""
         return 64 - _leading_zeros(word)
 
@@ -136,6 +136,6 @@ else:
         wrapped = int(value) & 0xFFFF_FFFF_FFFF_FFFF
         ctypes.memmove(int(address), wrapped.to_bytes(8, "big"), 8)
 
-    def bit_length(word: int) -> int:
+    def bit_length(word: Any) -> int:
         """Return how many bits an unsigned word needs; 0 needs none."""
         return int(word).bit_length()
