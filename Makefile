@@ -1,0 +1,110 @@
+# Everything here needs only Python (3.11 or newer) and make: `make run`, `make test`.
+# Another interpreter: make PYTHON=python3.13 run. More for a command: make run ARGS='--set listen.fix=0'.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+PYTEST := $(BIN)/python -m pytest
+PACKAGES := config server protocol engine clients loadgen
+LINKS := build/typing/openoutcry
+#: The tests that also run as plain Python: index errors show there that compiled code would not report.
+PLAIN_TESTS := tests/engine
+SOAK_ORDERS ?= 20000000
+
+.DEFAULT_GOAL := help
+.PHONY: help dev run test test-plain test-all e2e crash bench proof soak fuzz cov fmt lint types \
+        links check dashboard lock clean distclean
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
+
+# The environment is made once, from versions and hashes that were tested together.
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " \
+		+ sys.version.split()[0] + ": make PYTHON=python3.x" if sys.version_info < (3, 11) else 0)'
+	@echo "Installing into $(VENV) (once)…"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+dev: $(INSTALLED) links ## Make .venv and what the checkers need.
+
+run: $(INSTALLED) ## Run the venue with the embedded default configuration.
+	@exec $(BIN)/openoutcry serve $(ARGS)
+
+test: $(INSTALLED) test-plain test-all ## Run every test that CI runs.
+
+test-plain: $(INSTALLED) ## Run the engine's tests without the JIT.
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -q $(PLAIN_TESTS)
+
+test-all: $(INSTALLED) | test-plain
+	$(PYTEST) $(ARGS)
+
+e2e: $(INSTALLED) ## Run the tests with real processes and sockets.
+	$(PYTEST) tests/e2e $(ARGS)
+
+crash: $(INSTALLED) ## Run the tests that kill processes.
+	$(PYTEST) tests/crash $(ARGS)
+
+fuzz: $(INSTALLED) ## Run the fuzzers and property tests with many more examples.
+	$(PYTEST) -k "fuzz or mutat or property" --hypothesis-profile=long --timeout=3600 $(ARGS)
+
+bench: $(INSTALLED) ## Measure the engine in process and TCP itself.
+	$(BIN)/openoutcry bench engine
+	$(BIN)/openoutcry bench echo
+
+proof: $(INSTALLED) ## Measure again what the README claims; results in build/proof.
+	@mkdir -p build/proof
+	$(BIN)/openoutcry bench engine --json build/proof/engine.json
+	$(BIN)/openoutcry bench echo --json build/proof/echo.json
+	$(BIN)/openoutcry load --protocol binary --json build/proof/load-binary.json
+	$(BIN)/openoutcry load --protocol fix --json build/proof/load-fix.json
+
+soak: $(INSTALLED) ## Send SOAK_ORDERS orders through a venue, checking every report.
+	$(BIN)/openoutcry load --protocol fix --orders $(SOAK_ORDERS)
+	$(BIN)/openoutcry load --protocol binary --orders $(SOAK_ORDERS)
+
+cov: $(INSTALLED) ## Measure branch coverage, kernels as plain Python.
+	$(BIN)/coverage erase
+	NUMBA_DISABLE_JIT=1 $(BIN)/coverage run -m pytest -q $(PLAIN_TESTS)
+	$(BIN)/coverage run -m pytest -q $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered
+
+fmt: $(INSTALLED) ## Format the code and fix what can be fixed.
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+lint: $(INSTALLED) ## Check style, format and spelling.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+
+types: $(INSTALLED) links ## Check types.
+	$(BIN)/mypy
+
+# Static checkers cannot see through the editable install: they read the packages through these links.
+links:
+	@mkdir -p $(LINKS)
+	@for package in $(PACKAGES); do ln -sfn ../../../$$package $(LINKS)/$$package; done
+
+check: lint types test ## All that CI runs.
+
+dashboard: $(INSTALLED) ## Write the Grafana dashboard anew.
+	$(BIN)/python deploy/dashboard.py > deploy/grafana/openoutcry.json
+
+# Wants pip-tools in the calling environment. The file names no index: any that has these hashes will do.
+lock: ## Resolve the newest versions into requirements.lock.
+	pip-compile --quiet --upgrade --extra dev --generate-hashes --allow-unsafe --strip-extras \
+		--no-header --no-annotate --no-emit-options --output-file requirements.lock pyproject.toml
+
+clean: ## Remove what was built; .venv stays.
+	rm -rf build dist .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv, too.
+	rm -rf $(VENV) *.egg-info
