@@ -4,7 +4,7 @@ import numpy as np
 
 #: More bytes are needed. `frame_end` is where the frame will end, 0 while that is not known.
 PARTIAL = 0
-#: A valid NewOrderSingle, cancel, replace or status request with nothing unusual: every field counts.
+#: A valid NewOrderSingle, cancel, replace or status request, nothing unusual: every field counts.
 ORDER = 1
 #: A well-formed frame for Python: of another type, or with something that the kernel leaves alone.
 #: Of the row only `frame_end` counts.
@@ -16,7 +16,7 @@ REJECT = 3
 GARBLED = 4
 
 #: Bytes behind the `end` of a buffer that kernels may read (never write).
-SPARE_BYTES = 32
+SPARE_BYTES = 64
 
 #: Longest ClOrdID and OrigClOrdID, in printable ASCII characters without the space.
 CL_ORD_ID_MAX = 36
