@@ -17,6 +17,9 @@ Fields = Iterable[tuple[int, bytes]]
 
 # OnBehalfOf and DeliverTo fields change places in an answer.
 _REVERSED_ROUTE = ((115, 128), (116, 129), (144, 145), (128, 115), (129, 116), (145, 144))
+# A message that waited longer for the end of a resend goes out with 43=Y and a new
+# SendingTime(52), since the peer may refuse one that is two minutes old.
+_FRESH_MS = 60_000
 # Administrative messages of our own that wait for the end of a resend; beyond, a gap fill covers
 # them.
 _MAX_DEFERRED = 1_000
@@ -43,7 +46,9 @@ class Outbox:
         self._gap_first = 0
         # While a resend runs: the first number that was never handed out.
         self._unsent: int | None = None
-        self._deferred: dict[int, bytes] = {}
+        self._resend_began_ms = 0
+        # Administrative messages that wait, framed with a fresh SendingTime when they go.
+        self._deferred: dict[int, tuple[str, list[tuple[int, bytes]], list[tuple[int, bytes]]]] = {}
 
     def take(self) -> bytes:
         """Return the queued bytes, and forget them."""
@@ -74,6 +79,7 @@ class Outbox:
             ValueError: The message is larger than max_size; it takes no number.
         """
         number = self._state.next_out
+        fields, header = list(fields), list(header)
         frame = self._frame(msg_type, number, fields, now_ms, header)
         if max_size and len(frame) > max_size:
             raise ValueError(f"a message of {len(frame)} bytes; the peer takes {max_size}")
@@ -81,7 +87,7 @@ class Outbox:
         self._state.next_out = number + 1
         if self._unsent is not None:
             if is_admin and len(self._deferred) < _MAX_DEFERRED:
-                self._deferred[number] = frame
+                self._deferred[number] = (msg_type, fields, header)
         elif is_open:
             self._out += frame
             self.last_sent_ms = now_ms
@@ -128,6 +134,7 @@ class Outbox:
         """Stop resending: what is missing is asked for after the next Logon."""
         self._range = self._next_range = self._unsent = None
         self._gap_first = 0
+        self._resend_began_ms = 0
         self._deferred.clear()
 
     def resend_slice(self, now_ms: int, limit: int) -> bytes:
@@ -135,6 +142,8 @@ class Outbox:
         left = limit
         while left > 0 and self._unsent is not None:
             if self._range is not None:
+                if not self._resend_began_ms:
+                    self._resend_began_ms = now_ms
                 left -= self._slice_of_range(self._range, now_ms, left)
             else:
                 left -= self._slice_of_unsent(self._unsent, now_ms, left)
@@ -154,8 +163,18 @@ class Outbox:
 
     def _slice_of_unsent(self, first: int, now_ms: int, limit: int) -> int:
         stop = min(self._state.next_out - 1, first + limit - 1)
-        for number, frame in self._store.first_time(first, stop):
-            self._put_again(number, frame or self._deferred.pop(number, None), now_ms)
+        if now_ms - self._resend_began_ms < _FRESH_MS:
+            source = self._store.first_time(first, stop)
+        else:
+            source = self._store.resent(first, stop, now_ms)
+        for number, frame in source:
+            if frame is None and number in self._deferred:
+                msg_type, fields, header = self._deferred.pop(number)
+                self._put_again(
+                    number, self._frame(msg_type, number, fields, now_ms, header), now_ms
+                )
+            else:
+                self._put_again(number, frame, now_ms)
         if stop < self._state.next_out - 1:
             self._unsent = stop + 1
         else:

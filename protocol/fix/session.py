@@ -29,6 +29,8 @@ Rules that venues differ in, and what holds here:
   waiting for the peer.
 - Messages are judged one by one when their number is due; only BeginString, CompIDs, MsgSeqNum
   and SendingTime are judged at once, since they end the session.
+- One ResendRequest per gap. Only where nothing of it came for `gap_timeout_ms` (a resent message
+  may come garbled), it is repeated; the third time without effect ends the session.
 - LastMsgSeqNumProcessed(369) is not sent.
 
 Source: FIX 4.4 volume 2 (session protocol) and the FIX session test cases.
@@ -36,6 +38,8 @@ Source: FIX 4.4 volume 2 (session protocol) and the FIX session test cases.
 
 from collections.abc import Callable, Iterable
 
+from openoutcry.protocol.fix.enums import BusinessRejectReason
+from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
 from openoutcry.protocol.fix.events import (
     Application,
     Disconnect,
@@ -83,16 +87,8 @@ __all__ = [
 
 _YES = b"Y"
 
-# SessionRejectReason(373)
-_REQUIRED_TAG_MISSING = 1
-_NO_VALUE = 4
-_VALUE_INCORRECT = 5
-_FORMAT_INCORRECT = 6
-_COMP_ID = 9
-_SENDING_TIME = 10
-_OTHER = 99
-# BusinessRejectReason(380)
-_UNSUPPORTED_TYPE = 3
+# A gap is asked for so often while Expected stands still; then the session ends.
+_GAP_REQUESTS = 3
 
 
 class Session:
@@ -116,6 +112,10 @@ class Session:
         self._queue: dict[int, Message | None] = {}
         # The last missing number below the first message that showed the gap; 0 means no gap.
         self._gap_last = 0
+        # When to ask again, what was due when the peer was last asked, and how often that was.
+        self._gap_deadline_ms = 0
+        self._gap_asked_from = 0
+        self._gap_requests = 0
         # We asked for a reset of both directions, and the peer has not yet agreed.
         self._is_reset_pending = False
         self._sender = config.sender_comp_id.encode()
@@ -251,9 +251,24 @@ class Session:
         elif self.connection is State.LOGOUT_SENT:
             if now_ms >= self._deadline_ms:
                 self._close("Logout not answered")
-        elif self.connection is State.ACTIVE and self.heartbeat_s:
-            self._poll_heartbeats(now_ms)
+        elif self.connection is State.ACTIVE:
+            if self._gap_last:
+                self._poll_gap(now_ms)
+            if self.heartbeat_s and self.connection is State.ACTIVE:
+                self._poll_heartbeats(now_ms)
         return self._take_events()
+
+    def _poll_gap(self, now_ms: int) -> None:
+        """Ask again where a gap has not moved: a resent message may have come garbled."""
+        self._gap_deadline_ms = min(self._gap_deadline_ms, now_ms + self.config.gap_timeout_ms)
+        if now_ms < self._gap_deadline_ms:
+            return
+        if self.state.next_in > self._gap_asked_from:
+            self._gap_requests = 0
+        if self._gap_requests >= _GAP_REQUESTS:
+            self._fatal("gap not filled", f"MsgSeqNum {self.state.next_in} never came", now_ms)
+            return
+        self._request_resend(now_ms)
 
     def _poll_heartbeats(self, now_ms: int) -> None:
         if self._test_request_ms is None:
@@ -276,14 +291,16 @@ class Session:
         """Return when `poll` is due next, or None where no timer runs."""
         if self.connection in (State.AWAITING_LOGON, State.LOGON_SENT, State.LOGOUT_SENT):
             return self._deadline_ms
-        if self.connection is not State.ACTIVE or not self.heartbeat_s:
+        if self.connection is not State.ACTIVE:
             return None
-        waiting_since = self._last_received_ms
-        if self._test_request_ms is not None:
-            waiting_since = self._test_request_ms
-        return min(
-            self._outbox.last_sent_ms + self.heartbeat_s * 1000, waiting_since + self._grace_ms
-        )
+        due = [self._gap_deadline_ms] if self._gap_last else []
+        if self.heartbeat_s:
+            waiting_since = self._last_received_ms
+            if self._test_request_ms is not None:
+                waiting_since = self._test_request_ms
+            due.append(self._outbox.last_sent_ms + self.heartbeat_s * 1000)
+            due.append(waiting_since + self._grace_ms)
+        return min(due, default=None)
 
     def note_received(self, now_ms: int) -> None:
         """Tell the timers that a message came in (the fast path calls this itself)."""
@@ -316,8 +333,13 @@ class Session:
         text: str = "",
     ) -> int:
         """Answer a message with Reject(3), reason = SessionRejectReason(373); return its number."""
-        self._send_reject(message, reason, ref_tag, text, now_ms)
-        return self.state.next_out - 1
+        fields = [(45, message.get(34) or b"0")]
+        if ref_tag is not None:
+            fields.append((371, b"%d" % ref_tag))
+        fields += [(372, message.msg_type.encode()), (373, b"%d" % reason)]
+        if text:
+            fields.append((58, text.encode()))
+        return self._send("3", fields, now_ms, header=route_back(message))
 
     def business_reject(
         self,
@@ -435,6 +457,8 @@ class Session:
         if text:
             self._fatal("Logon refused", text, now_ms)
             return
+        # Some acceptors leave 141 out of the answer: the number 1 says as much.
+        is_reset = is_reset or (self._is_reset_pending and number == 1)
         if is_reset:
             self._reset_in()
         self._is_reset_pending = False
@@ -483,7 +507,8 @@ class Session:
         if message.msg_type == "4" and message.get(123) != _YES:
             self._on_sequence_reset(message, now_ms)
             return
-        if message.msg_type == "A" and message.get(141) == _YES:
+        is_poss_dup = message.get(43) == _YES
+        if message.msg_type == "A" and message.get(141) == _YES and not is_poss_dup:
             self._on_reset_logon(message, now_ms)
             return
         number = as_int(message.get(34)) or 0
@@ -504,14 +529,15 @@ class Session:
         for tag, awaited in ((49, self._target), (56, self._sender)):
             value = message.get(tag)
             if value and value != awaited:
-                self._reject_fatally(message, _COMP_ID, tag, "CompID problem", now_ms)
+                self._reject_fatally(message, Reason.COMP_ID_PROBLEM, tag, "CompID problem", now_ms)
                 return False
         number = as_int(message.get(34))
         if number is None or number < 0:
             self._fatal("MsgSeqNum missing", "Required tag missing: MsgSeqNum(34)", now_ms)
             return False
         if self._is_sending_time_off(message, now_ms):
-            self._reject_fatally(message, _SENDING_TIME, 52, "SendingTime accuracy problem", now_ms)
+            text = "SendingTime accuracy problem"
+            self._reject_fatally(message, Reason.SENDING_TIME_ACCURACY, 52, text, now_ms)
             return False
         return True
 
@@ -525,10 +551,9 @@ class Session:
         self.state.next_in += 1
         msg_type = message.msg_type
         problem = validate(message)
+        # A Logout is honoured, however it is made.
         if problem is not None and msg_type != "5":
-            # Never answer a Reject with a Reject.
-            if msg_type != "3":
-                self._send_reject(message, problem.reason, problem.ref_tag, problem.text, now_ms)
+            self._refuse(message, problem.reason, problem.ref_tag, problem.text, now_ms)
             return
         handle = self._admin.get(msg_type)
         if handle is not None:
@@ -538,15 +563,17 @@ class Session:
                 Application(message, message.get(43) == _YES, message.get(97) == _YES)
             )
         else:
-            text = "Unsupported message type"
-            self._events.append(
-                MessageRejected(
-                    as_int(message.get(34)) or 0, msg_type, _UNSUPPORTED_TYPE, None, text, True
-                )
-            )
-            self.business_reject(
-                message, _UNSUPPORTED_TYPE, now_ms, ref_id=message.get(11) or b"", text=text
-            )
+            self._refuse_type(message, now_ms)
+
+    def _refuse_type(self, message: Message, now_ms: int) -> None:
+        """Answer a message that is good FIX, but not served here."""
+        reason, text = BusinessRejectReason.UNSUPPORTED_MESSAGE_TYPE, "Unsupported message type"
+        number = as_int(message.get(34)) or 0
+        self._events.append(
+            MessageRejected(number, message.msg_type, reason, None, text, is_business=True)
+        )
+        ref_id = message.get(11) or b""
+        self.business_reject(message, reason, now_ms, ref_id=ref_id, text=text)
 
     # -- sequence numbers on the way in
 
@@ -559,16 +586,16 @@ class Session:
             return
         first_sent = message.get(122)
         if not first_sent:
-            reason = _REQUIRED_TAG_MISSING if first_sent is None else _NO_VALUE
-            self._send_reject(message, reason, 122, "OrigSendingTime(122) required", now_ms)
+            reason = Reason.REQUIRED_TAG_MISSING if first_sent is None else Reason.NO_VALUE
+            self._refuse(message, reason, 122, "OrigSendingTime(122) required", now_ms)
             return
         first_ms, sent_ms = parse_utc_ms(first_sent), parse_utc_ms(message.get(52) or b"")
         if first_ms is None:
             text = "Incorrect data format for OrigSendingTime(122)"
-            self._send_reject(message, _FORMAT_INCORRECT, 122, text, now_ms)
+            self._refuse(message, Reason.INCORRECT_FORMAT, 122, text, now_ms)
         elif sent_ms is not None and first_ms > sent_ms:
             text = "OrigSendingTime(122) after SendingTime(52)"
-            self._reject_fatally(message, _SENDING_TIME, 122, text, now_ms)
+            self._reject_fatally(message, Reason.SENDING_TIME_ACCURACY, 122, text, now_ms)
 
     def _on_too_high(self, message: Message, number: int, now_ms: int) -> None:
         if message.msg_type == "5":
@@ -585,31 +612,41 @@ class Session:
 
     def _open_gap(self, last: int, now_ms: int, *, is_asked: bool) -> None:
         """Ask for what is missing, once; `is_asked` where the peer resends of its own accord."""
-        first = self.state.next_in
         self._gap_last = last
-        self._events.append(GapDetected(first, last))
+        self._gap_requests = 0
+        self._gap_asked_from = self.state.next_in
+        self._gap_deadline_ms = now_ms + self.config.gap_timeout_ms
+        self._events.append(GapDetected(self.state.next_in, last))
         if not is_asked:
-            self._send("2", [(7, b"%d" % first), (16, b"0")], now_ms)
+            self._request_resend(now_ms)
+
+    def _request_resend(self, now_ms: int) -> None:
+        self._gap_requests += 1
+        self._gap_asked_from = self.state.next_in
+        self._gap_deadline_ms = now_ms + self.config.gap_timeout_ms
+        self._send("2", [(7, b"%d" % self.state.next_in), (16, b"0")], now_ms)
 
     def _drain(self, now_ms: int) -> None:
-        """Process what was queued above a gap, as far as it follows on."""
-        if self._gap_last and self.state.next_in > self._gap_last:
-            self._gap_last = 0
-            self._events.append(GapFilled())
+        """Process what was queued above a gap, as far as it follows on; ask for the next gap."""
+        self._note_gap_filled()
         while self.state.next_in in self._queue and self.connection is not State.CLOSING:
             message = self._queue.pop(self.state.next_in)
             if message is None:
                 self.state.next_in += 1
             else:
                 self._process(message, now_ms)
-            if self._gap_last and self.state.next_in > self._gap_last:
-                self._gap_last = 0
-                self._events.append(GapFilled())
-        if self._queue and not self._gap_last and self.connection is not State.CLOSING:
-            for number in [n for n in self._queue if n < self.state.next_in]:
-                del self._queue[number]
-            if self._queue:
-                self._open_gap(min(self._queue) - 1, now_ms, is_asked=False)
+            self._note_gap_filled()
+        if self._gap_last or self.connection is State.CLOSING:
+            return
+        # What a gap fill passed over is not processed: the peer has declared those numbers void.
+        self._queue = {n: m for n, m in self._queue.items() if n > self.state.next_in}
+        if self._queue:
+            self._open_gap(min(self._queue) - 1, now_ms, is_asked=False)
+
+    def _note_gap_filled(self) -> None:
+        if self._gap_last and self.state.next_in > self._gap_last:
+            self._gap_last = 0
+            self._events.append(GapFilled())
 
     def _take_number(self, number: int) -> None:
         """Consume a number if it is the one that is due."""
@@ -629,7 +666,7 @@ class Session:
         sent = self._outbox.last_sent
         if first < 1 or (last and last < first) or first > sent:
             text = f"BeginSeqNo(7) must be between 1 and {sent}, and not above EndSeqNo(16)"
-            self._send_reject(message, _VALUE_INCORRECT, 7, text, now_ms)
+            self._refuse(message, Reason.VALUE_INCORRECT, 7, text, now_ms)
             return
         self._start_resend(first, sent if last == 0 else min(last, sent))
 
@@ -656,7 +693,7 @@ class Session:
         problem = validate(message)
         if problem is not None:
             self._take_number(as_int(message.get(34)) or 0)
-            self._send_reject(message, problem.reason, problem.ref_tag, problem.text, now_ms)
+            self._refuse(message, problem.reason, problem.ref_tag, problem.text, now_ms)
             self._drain(now_ms)
             return
         new_seq_no = as_int(message.get(36)) or 0
@@ -670,7 +707,7 @@ class Session:
 
     def _reject_new_seq_no(self, message: Message, expected: int, got: int, now_ms: int) -> None:
         text = f"NewSeqNo(36) too low, expecting at least {expected} but received {got}"
-        self._send_reject(message, _VALUE_INCORRECT, 36, text, now_ms)
+        self._refuse(message, Reason.VALUE_INCORRECT, 36, text, now_ms)
 
     def _on_logout(self, message: Message, now_ms: int) -> None:
         """Confirm the peer's Logout, or take it as the confirmation of ours."""
@@ -683,7 +720,7 @@ class Session:
         self._close("logout", is_error=False)
 
     def _on_second_logon(self, message: Message, now_ms: int) -> None:
-        self._send_reject(message, _OTHER, None, "Already logged on", now_ms)
+        self._refuse(message, Reason.OTHER, None, "Already logged on", now_ms)
 
     def _on_reset_logon(self, message: Message, now_ms: int) -> None:
         """Begin both directions again at 1, at the peer's wish or as the answer to ours."""
@@ -742,30 +779,25 @@ class Session:
             max_size=0 if is_admin else self.peer_max_message_size,
         )
 
-    def _send_reject(
+    def _refuse(
         self, message: Message, reason: int, ref_tag: int | None, text: str, now_ms: int
     ) -> None:
-        number = message.get(34) or b"0"
-        fields = [(45, number)]
-        if ref_tag is not None:
-            fields.append((371, b"%d" % ref_tag))
-        fields.append((372, message.msg_type.encode()))
-        fields.append((373, b"%d" % reason))
-        if text:
-            fields.append((58, text.encode()))
+        """Answer with Reject(3), but never a Reject, and tell the owner."""
+        if message.msg_type == "3":
+            return
+        number = as_int(message.get(34)) or 0
         self._events.append(
-            MessageRejected(as_int(number) or 0, message.msg_type, reason, ref_tag, text, False)
+            MessageRejected(number, message.msg_type, reason, ref_tag, text, is_business=False)
         )
-        self._send("3", fields, now_ms, header=route_back(message))
+        self.reject(message, reason, now_ms, ref_tag=ref_tag, text=text)
 
     def _reject_fatally(
         self, message: Message, reason: int, ref_tag: int, text: str, now_ms: int
     ) -> None:
-        """Reject a message (never a Reject), consume its number, and end the session."""
+        """Refuse a message, consume its number, and end the session."""
         self._outbox.abort_resend()
         self._take_number(as_int(message.get(34)) or 0)
-        if message.msg_type != "3":
-            self._send_reject(message, reason, ref_tag, text, now_ms)
+        self._refuse(message, reason, ref_tag, text, now_ms)
         self._fatal(text, text, now_ms)
 
     def _refuse_size(self, size: int, now_ms: int) -> None:

@@ -51,6 +51,8 @@ class SessionConfig:
     sending_time_window_ms: int = 120_000
     #: From the connection to the peer's Logon.
     logon_timeout_ms: int = 10_000
+    #: How long a gap may stand still before it is asked for again.
+    gap_timeout_ms: int = 30_000
     #: From our Logout to the peer's.
     logout_timeout_ms: int = 5_000
     #: Whether the peer may send ResetSeqNumFlag(141)=Y.

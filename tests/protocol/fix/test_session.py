@@ -1,0 +1,315 @@
+"""Session rules that need more than messages in a table: events, roles, timers, own errors."""
+
+import pytest
+from conformance.fix_harness import Bench, frame, readable, split, value_of
+
+from openoutcry.protocol.fix.events import (
+    Application,
+    Disconnect,
+    LoggedOn,
+    LoggedOut,
+    MessageRejected,
+    NumbersReset,
+    RejectReceived,
+)
+from openoutcry.protocol.fix.session import LocalProtocolError, Role, Session, State
+
+ORDER = "11=x|55=BTCUSDT|54=1|60=20261122-10:00:00|38=1|40=2|44=1"
+LOGON = "35=A|34=1|98=0|108=30"
+
+
+@pytest.fixture(params=list(Role))
+def bench(request: pytest.FixtureRequest) -> Bench:
+    bench = Bench(request.param)
+    bench.log_on()
+    return bench
+
+
+def test_logon_makes_the_session_live(bench: Bench) -> None:
+    assert bench.events == [LoggedOn(30, was_reset=False)]
+    assert bench.session.is_live
+    assert bench.session.connection is State.ACTIVE
+    assert bench.session.heartbeat_s == 30
+
+
+def test_the_initiator_speaks_first() -> None:
+    bench = Bench(Role.INITIATOR, username="me", password="secret", heartbeat_s=10)
+    assert bench.connect() == ["35=A|34=1|98=0|108=10|553=me|554=secret"]
+    assert "secret" not in repr(bench.config)
+
+
+def test_every_message_has_the_standard_header_in_order(bench: Bench) -> None:
+    bench.receive("35=1|34=2|112=x")
+    tags = [part.split(b"=")[0] for part in bench.frames[0].split(b"\x01")[:-1]]
+    assert tags == [b"8", b"9", b"35", b"49", b"56", b"34", b"52", b"112", b"10"]
+    assert value_of(bench.frames[0], 49) == "US"
+    assert value_of(bench.frames[0], 52) == "20261122-10:00:00.000"
+
+
+def test_application_messages_are_events(bench: Bench) -> None:
+    bench.take_events()
+    bench.receive(f"35=D|34=2|{ORDER}")
+    bench.receive(f"35=D|34=3|97=Y|{ORDER}")
+    bench.receive(f"35=D|34=4|43=Y|122=20261122-09:59:59.000|{ORDER}")
+    events = bench.take_events()
+    flags = [(e.is_poss_dup, e.is_poss_resend) for e in events if isinstance(e, Application)]
+    assert flags == [(False, False), (False, True), (True, False)]
+
+
+def test_a_reject_from_the_peer_is_an_event(bench: Bench) -> None:
+    bench.take_events()
+    bench.receive("35=3|34=2|45=1|58=no")
+    (event,) = bench.take_events()
+    assert isinstance(event, RejectReceived)
+    assert event.message.get(58) == b"no"
+
+
+def test_rejects_of_ours_are_events(bench: Bench) -> None:
+    bench.take_events()
+    bench.receive("35=1|34=2")
+    bench.receive("35=R|34=3|131=q|146=1|55=BTCUSDT")
+    first, second = bench.take_events()
+    assert isinstance(first, MessageRejected)
+    assert (first.ref_seq_num, first.reason, first.ref_tag, first.is_business) == (2, 1, 112, False)
+    assert isinstance(second, MessageRejected)
+    assert (second.ref_seq_num, second.reason, second.is_business) == (3, 3, True)
+
+
+def test_the_owner_may_reject_by_itself(bench: Bench) -> None:
+    bench.take_events()
+    bench.receive(f"35=D|34=2|{ORDER}")
+    (event,) = bench.take_events()
+    assert isinstance(event, Application)
+    assert bench.session.reject(event.message, 5, bench.now_ms, ref_tag=44, text="off tick") == 2
+    number = bench.session.business_reject(
+        event.message, 8, bench.now_ms, ref_id=b"x", text="too fast"
+    )
+    assert number == 3
+    assert bench.act([]) == [
+        "35=3|34=2|45=2|371=44|372=D|373=5|58=off tick",
+        "35=j|34=3|45=2|372=D|379=x|380=8|58=too fast",
+    ]
+
+
+def test_logout_by_the_peer_ends_in_a_clean_disconnect(bench: Bench) -> None:
+    bench.take_events()
+    bench.receive("35=5|34=2|58=end of day")
+    assert bench.take_events() == [
+        LoggedOut("end of day", by_peer=True),
+        Disconnect("logout", is_error=False),
+    ]
+    assert not bench.session.is_logged_on
+    assert bench.receive("35=0|34=3") == []
+
+
+def test_incorrect_begin_string_ends_the_session(bench: Bench) -> None:
+    assert bench.receive("35=0|34=2", begin="FIX.4.2") == [
+        "35=5|34=2|58=Incorrect BeginString",
+        "closed",
+    ]
+
+
+def test_incorrect_begin_string_in_the_logon() -> None:
+    bench = Bench()
+    bench.connect()
+    assert bench.receive(LOGON, begin="FIX.4.2")[-1] == "closed"
+
+
+def test_a_message_above_our_limit_ends_the_session() -> None:
+    bench = Bench(max_message_size=150)
+    bench.log_on()
+    sent = bench.receive(f"35=D|34=2|58={'x' * 150}|{ORDER}")
+    assert sent[-1] == "closed"
+    assert "exceeds MaxMessageSize(383)=150" in sent[0]
+
+
+def test_the_peers_limit_is_honoured() -> None:
+    bench = Bench()
+    bench.log_on(f"{LOGON}|383=120")
+    with pytest.raises(ValueError, match="the peer takes 120"):
+        bench.send("a" * 36)
+    assert bench.numbers == (2, 2)
+
+
+def test_a_garbled_first_message_closes() -> None:
+    bench = Bench()
+    bench.connect()
+    assert bench.act(bench.session.receive_garbled(bench.now_ms)) == ["closed"]
+
+
+def test_a_garbled_message_on_a_live_session_changes_nothing(bench: Bench) -> None:
+    assert bench.act(bench.session.receive_garbled(bench.now_ms)) == []
+    assert bench.numbers == (2, 2)
+
+
+def test_a_second_connection_for_a_live_session_is_our_bug(bench: Bench) -> None:
+    with pytest.raises(LocalProtocolError, match="not possible while active"):
+        bench.connect()
+
+
+def test_numbers_survive_a_cut(bench: Bench) -> None:
+    bench.cut()
+    assert bench.session.connection is State.DISCONNECTED
+    bench.connect()
+    bench.receive("35=A|34=2|98=0|108=30")
+    assert bench.numbers == (3, 3)
+    assert bench.session.is_live
+
+
+def test_no_heartbeats_where_none_are_agreed() -> None:
+    bench = Bench()
+    bench.log_on("35=A|34=1|98=0|108=0")
+    assert bench.session.next_timeout_ms() is None
+    assert bench.advance(100_000) == []
+
+
+def test_the_next_timeout_is_the_earliest(bench: Bench) -> None:
+    session = bench.session
+    assert session.next_timeout_ms() == bench.now_ms + 30_000
+    bench.advance(20)
+    session.note_sent(bench.now_ms)
+    assert session.next_timeout_ms() == bench.now_ms + 16_000
+    session.note_received(bench.now_ms)
+    assert session.next_timeout_ms() == bench.now_ms + 30_000
+    session.logout("", bench.now_ms)
+    assert session.next_timeout_ms() == bench.now_ms + 5_000
+    session.connection_lost(bench.now_ms)
+    assert session.next_timeout_ms() is None
+
+
+def test_polling_exactly_at_each_timeout_is_enough(bench: Bench) -> None:
+    sent: list[str] = []
+    while (due := bench.session.next_timeout_ms()) is not None:
+        sent += bench.advance((due - bench.now_ms) / 1000)
+    kinds = [text.split("|")[0] for text in sent]
+    assert kinds == ["35=0", "35=1", "35=0", "35=5", "closed"]
+
+
+def test_a_clock_that_jumps_ahead_costs_a_test_request_only(bench: Bench) -> None:
+    sent = bench.advance(3600)
+    assert [text.split("|")[0] for text in sent] == ["35=1"]
+    assert bench.session.is_logged_on
+    bench.receive("35=0|34=2|112=TEST-2")
+    assert bench.advance(35) == ["35=0|34=3"]
+
+
+def test_a_clock_that_steps_back_restarts_the_timers(bench: Bench) -> None:
+    assert bench.advance(-3600) == []
+    assert bench.advance(30) == ["35=0|34=2"]
+
+
+def test_logout_before_a_logon_closes_at_once() -> None:
+    bench = Bench()
+    bench.connect()
+    assert bench.act(bench.session.logout("bye", bench.now_ms)) == ["closed"]
+    assert bench.act(bench.session.logout("bye", bench.now_ms)) == []
+
+
+def test_a_reset_discards_what_was_stored(bench: Bench) -> None:
+    bench.send("a")
+    bench.take_events()
+    sent = bench.receive(f"{LOGON}|141=Y")
+    assert sent == ["35=A|34=1|98=0|108=30|141=Y"]
+    assert bench.events == [NumbersReset()]
+    assert bench.numbers == (2, 2)
+    assert bench.receive("35=2|34=2|7=1|16=0") == [
+        "35=4|34=1|43=Y|122=20261122-10:00:00.000|123=Y|36=2"
+    ]
+
+
+def test_either_side_may_reset_the_live_session(bench: Bench) -> None:
+    bench.receive("35=0|34=2")
+    bench.take_events()
+    assert bench.act(bench.session.reset_numbers(bench.now_ms)) == ["35=A|34=1|98=0|108=30|141=Y"]
+    # Until the peer agrees, its messages bear the old numbers.
+    assert bench.receive(f"35=D|34=3|{ORDER}") == []
+    assert not bench.session.is_live
+    assert bench.receive(f"{LOGON}|141=Y") == []
+    assert bench.numbers == (2, 2)
+    assert [type(e) for e in bench.events] == [Application, NumbersReset]
+    assert bench.session.is_live
+
+
+def test_a_reset_needs_a_live_session() -> None:
+    with pytest.raises(LocalProtocolError, match="reset of numbers while disconnected"):
+        Bench().session.reset_numbers(0)
+
+
+def test_the_initiator_resets_with_the_logon() -> None:
+    bench = Bench(Role.INITIATOR, reset_on_logon=True, use_next_expected=True)
+    bench.state.next_in, bench.state.next_out = 7, 9
+    assert bench.connect() == ["35=A|34=1|98=0|108=30|141=Y|789=1"]
+    bench.receive("35=A|34=1|98=0|108=30|141=Y|789=2")
+    assert bench.numbers == (2, 2)
+    assert bench.events == [NumbersReset(), LoggedOn(30, was_reset=True)]
+
+
+def test_a_reset_that_the_initiator_did_not_ask_for_is_refused() -> None:
+    bench = Bench(Role.INITIATOR)
+    bench.state.next_in, bench.state.next_out = 7, 9
+    bench.connect()
+    assert bench.receive("35=A|34=1|98=0|108=30|141=Y") == [
+        "35=5|34=10|58=ResetSeqNumFlag(141)=Y was not asked for",
+        "closed",
+    ]
+
+
+def test_the_initiator_is_told_why_it_is_refused() -> None:
+    bench = Bench(Role.INITIATOR)
+    bench.connect()
+    assert bench.receive("35=5|34=1|58=not now") == ["closed"]
+    assert bench.events[0] == LoggedOut("not now", by_peer=True)
+    assert bench.numbers == (2, 2)
+
+
+def test_the_initiator_resends_what_the_acceptor_awaits() -> None:
+    bench = Bench(Role.INITIATOR, use_next_expected=True)
+    bench.send("a")
+    assert bench.connect() == ["35=A|34=2|98=0|108=30|789=1"]
+    sent = bench.receive("35=A|34=1|98=0|108=30|789=1")
+    assert [text[:14] for text in sent] == ["35=D|34=1|43=Y", "35=4|34=2|43=Y"]
+
+
+def test_a_test_session_says_so() -> None:
+    bench = Bench(Role.INITIATOR, is_test=True, max_message_size=4096)
+    assert bench.connect() == ["35=A|34=1|98=0|108=30|383=4096|464=Y"]
+
+
+def test_credentials_may_be_judged_by_a_function() -> None:
+    seen = []
+
+    def authenticate(username: bytes | None, password: bytes | None) -> bool:
+        seen.append((username, password))
+        return password == b"open sesame"
+
+    bench = Bench(authenticate=authenticate)
+    assert bench.log_on(f"{LOGON}|553=ali|554=please")[-1] == "closed"
+    bench.cut()
+    assert bench.log_on(f"{LOGON}|553=ali|554=open sesame") == ["35=A|34=2|98=0|108=30"]
+    assert seen == [(b"ali", b"please"), (b"ali", b"open sesame")]
+
+
+def test_a_refused_stranger_changes_no_number_of_the_peers() -> None:
+    bench = Bench(password="secret")
+    bench.state.next_in = 5
+    bench.log_on(f"{LOGON}|141=Y|554=guess")
+    assert bench.state.next_in == 5
+
+
+def test_other_versions_and_names_go_through() -> None:
+    bench = Bench(begin_string="FIX.4.2", sender_comp_id="OPENOUTCRY")
+    bench.connect()
+    one = frame(LOGON, sender="THEM", target="OPENOUTCRY", now_ms=bench.now_ms, begin="FIX.4.2")
+    bench.session.receive(one, bench.now_ms)
+    (reply,) = split(bench.session.data_to_send())
+    assert reply.startswith(b"8=FIX.4.2\x01")
+    assert readable(reply) == LOGON
+    assert value_of(reply, 49) == "OPENOUTCRY"
+
+
+def test_a_session_begins_disconnected() -> None:
+    session: Session = Bench().session
+    assert not session.is_logged_on
+    assert session.receive(b"", 0) == []
+    assert session.poll(0) == []
+    assert session.next_timeout_ms() is None

@@ -1,0 +1,190 @@
+"""Resending: PossDup, merged gap fills, slices, and nothing new in between."""
+
+import pytest
+from conformance.fix_harness import START_MS, Bench, later_ms, value_of
+
+from openoutcry.protocol.fix.events import Application, GapDetected, GapFilled, ResendStarted
+from openoutcry.protocol.fix.session import Role
+
+EARLIER = "20261122-09:59:00.000"
+NOW = "20261122-10:00:00.000"
+
+
+@pytest.fixture(params=list(Role))
+def bench(request: pytest.FixtureRequest) -> Bench:
+    bench = Bench(request.param)
+    bench.log_on()
+    bench.take_events()
+    return bench
+
+
+def short(sent: list[str]) -> list[str]:
+    """Shorten `35=D|34=3|43=Y|…` to `D 3 dup`, and a gap fill to `4 3-5`."""
+    out = []
+    for text in sent:
+        fields = dict(part.split("=", 1) for part in text.split("|"))
+        kind, number = fields["35"], fields["34"]
+        if kind == "4":
+            out.append(f"4 {number}-{int(fields['36']) - 1}")
+        else:
+            out.append(f"{kind} {number}" + (" dup" if fields.get("43") == "Y" else ""))
+    return out
+
+
+def test_application_messages_come_again_and_the_rest_is_gap_filled(bench: Bench) -> None:
+    bench.send("a")
+    bench.receive("35=1|34=2|112=x")
+    bench.receive("35=1|34=3|112=y")
+    bench.send("b")
+    bench.send("c")
+    assert short(bench.receive("35=2|34=4|7=1|16=0")) == [
+        "4 1-1",
+        "D 2 dup",
+        "4 3-4",
+        "D 5 dup",
+        "D 6 dup",
+    ]
+    assert bench.events == [ResendStarted(1, 6)]
+    assert bench.numbers == (5, 7)
+
+
+def test_a_resent_message_differs_in_43_52_and_122_only(bench: Bench) -> None:
+    first = bench.send("a")[0]
+    before = bench.frames[0]
+    bench.advance(20)
+    (again,) = bench.receive("35=2|34=2|7=2|16=2")
+    assert again == first.replace("|11=a", f"|43=Y|122={NOW}|11=a").replace(
+        f"34=2|43=Y|122={NOW}", f"34=2|43=Y|122={NOW}"
+    )
+    assert value_of(before, 52) == NOW
+    assert value_of(bench.frames[0], 52) == "20261122-10:00:20.000"
+
+
+def test_a_second_resend_keeps_the_first_sending_time(bench: Bench) -> None:
+    bench.send("a")
+    bench.advance(1)
+    bench.receive("35=2|34=2|7=2|16=2")
+    bench.advance(1)
+    bench.receive("35=2|34=3|7=2|16=2")
+    assert value_of(bench.frames[0], 122) == NOW
+    assert bench.now_ms == later_ms(2)
+
+
+def test_messages_sent_while_a_resend_runs_follow_it_as_new_ones(bench: Bench) -> None:
+    for name in "abc":
+        bench.send(name)
+    bench.slice = 0
+    assert bench.receive("35=2|34=2|7=1|16=0") == []
+    assert not bench.session.can_send
+    assert not bench.session.is_live
+    assert bench.send("d") == []
+    assert bench.receive("35=1|34=3|112=x") == []
+    assert bench.send("e") == []
+    bench.slice = 2
+    assert short(bench.act([])) == ["4 1-1", "D 2 dup", "D 3 dup", "D 4 dup", "D 5", "0 6", "D 7"]
+    assert bench.session.is_live
+
+
+def test_a_slice_holds_no_more_than_its_limit(bench: Bench) -> None:
+    for name in "abcdef":
+        bench.send(name)
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=2|16=0")
+    sizes = []
+    while bench.session.is_resending:
+        sizes.append(bench.session.resend_slice(bench.now_ms, 4).count(b"35=D"))
+    assert sizes == [4, 2]
+
+
+def test_a_gap_fill_is_merged_across_slices(bench: Bench) -> None:
+    for number in range(2, 9):
+        bench.receive(f"35=1|34={number}|112=x")
+    bench.send("a")
+    bench.slice = 2
+    assert short(bench.receive("35=2|34=9|7=1|16=0")) == ["4 1-8", "D 9 dup"]
+
+
+def test_a_request_during_a_resend_follows_it(bench: Bench) -> None:
+    for name in "abcd":
+        bench.send(name)
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=2|16=3")
+    bench.receive("35=2|34=3|7=5|16=0")
+    bench.receive("35=2|34=4|7=4|16=4")
+    bench.send("e")
+    bench.slice = 10
+    assert short(bench.act([])) == ["D 2 dup", "D 3 dup", "D 4 dup", "D 5 dup", "D 6"]
+
+
+def test_a_bounded_request_ends_where_it_says(bench: Bench) -> None:
+    for name in "abcd":
+        bench.send(name)
+    assert short(bench.receive("35=2|34=2|7=3|16=4")) == ["D 3 dup", "D 4 dup"]
+    assert short(bench.send("e")) == ["D 6"]
+
+
+def test_a_fatal_error_overtakes_a_running_resend(bench: Bench) -> None:
+    bench.send("a")
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=1|16=0")
+    assert short(bench.receive("35=0|34=1")[:-1]) == ["5 3"]
+    assert not bench.session.is_resending
+
+
+def test_resent_messages_count_as_sent_for_the_heartbeat(bench: Bench) -> None:
+    bench.send("a")
+    bench.advance(20)
+    bench.receive("35=2|34=2|7=2|16=0")
+    assert bench.advance(29) == []
+
+
+def test_messages_numbered_while_away_come_by_resend_after_the_logon(bench: Bench) -> None:
+    bench.cut()
+    bench.take_events()
+    assert bench.send("a") == []
+    assert bench.send("b") == []
+    acceptor = bench.config.role is Role.ACCEPTOR
+    bench.connect()
+    bench.receive("35=A|34=2|98=0|108=30")
+    logon_number = 4
+    assert short(bench.receive("35=2|34=3|7=2|16=0")) == ["D 2 dup", "D 3 dup", "4 4-4"]
+    assert bench.numbers == (4, logon_number + 1)
+    assert acceptor or bench.session.is_live
+
+
+def test_messages_numbered_while_away_come_at_once_with_next_expected() -> None:
+    bench = Bench()
+    bench.log_on()
+    bench.cut()
+    bench.send("a")
+    bench.connect()
+    assert short(bench.receive("35=A|34=2|98=0|108=30|789=2")) == ["A 3", "D 2 dup", "4 3-3"]
+
+
+def test_gap_events_come_in_order(bench: Bench) -> None:
+    bench.receive("35=D|34=4|11=d|55=BTCUSDT|54=1|60=20261122-10:00:00|38=1|40=2|44=1")
+    bench.receive(f"35=4|34=2|43=Y|122={EARLIER}|123=Y|36=4")
+    kinds = [type(e) for e in bench.events]
+    assert kinds == [GapDetected, GapFilled, Application]
+    assert bench.events[0] == GapDetected(2, 3)
+    assert bench.session.is_live
+
+
+def test_the_queue_above_a_gap_is_bounded() -> None:
+    bench = Bench(max_queued=2)
+    bench.log_on()
+    order = "11=x|55=BTCUSDT|54=1|60=20261122-10:00:00|38=1|40=2|44=1"
+    sent = [bench.receive(f"35=D|34={number}|{order}") for number in (4, 5, 6, 7)]
+    assert sent == [["35=2|34=2|7=2|16=0"], [], [], []]
+    bench.receive(f"35=4|34=2|43=Y|122={EARLIER}|123=Y|36=4")
+    assert bench.state.next_in == 6
+    assert bench.receive("35=0|34=8") == ["35=2|34=3|7=6|16=0"]
+
+
+def test_a_cut_forgets_the_gap_and_the_resend(bench: Bench) -> None:
+    bench.receive("35=0|34=9")
+    bench.cut()
+    assert not bench.session.is_gap_pending
+    assert not bench.session.is_resending
+    assert bench.session.data_to_send() == b""
+    assert bench.now_ms == START_MS

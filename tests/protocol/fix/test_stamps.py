@@ -1,0 +1,50 @@
+"""UTCTimestamp both ways."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openoutcry.protocol.fix.stamps import format_utc_ms, parse_utc_ms
+
+
+@given(st.integers(min_value=0, max_value=4_102_444_800_000))
+def test_what_is_written_reads_back(utc_ms: int) -> None:
+    assert parse_utc_ms(format_utc_ms(utc_ms)) == utc_ms
+
+
+@pytest.mark.parametrize(
+    ("text", "utc_ms"),
+    [
+        (b"19700101-00:00:00", 0),
+        (b"19700101-00:00:01.250", 1250),
+        (b"19700101-00:00:01.250999", 1250),
+        (b"19700101-00:00:01.250999999", 1250),
+        (b"20261122-10:00:00.000", 1_795_341_600_000),
+        (b"20161231-23:59:60", 1_483_228_799_000),
+    ],
+)
+def test_precisions(text: bytes, utc_ms: int) -> None:
+    assert parse_utc_ms(text) == utc_ms
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"20261122",
+        b"20261122-10:00",
+        b"20261122 10:00:00",
+        b"20261122-10-00-00",
+        b"20261322-10:00:00",
+        b"20261122-24:00:00",
+        b"20261122-10:00:61",
+        b"20261122-10:00:00.1",
+        b"20261122-10:00:00,123",
+        b"20261122-10:00:00.12a",
+        b"2026112a-10:00:00",
+        b"00001122-10:00:00",
+        "20261122-10:00:0٣".encode(),
+    ],
+)
+def test_what_is_no_timestamp(text: bytes) -> None:
+    assert parse_utc_ms(text) is None
