@@ -120,8 +120,8 @@ def _put_long_decimal(pos: int, mantissa: int, scale: int) -> int:
     else:
         size = np.uint64(mantissa)
     power = np.uint64(_POWERS[scale if scale != 0 else 18])
-    whole = np.int64(size // power)
-    rest = np.int64(size - np.uint64(whole) * power)
+    whole: Any = np.int64(size // power)
+    rest: Any = np.int64(size - np.uint64(whole) * power)
     if scale == 0:
         if whole == 0:
             return put_number(pos, rest)

@@ -289,7 +289,7 @@ def _put_trailer(start: int, length_at: int, pos: int) -> int:
         word = load_word(at)
         lanes += (word & _LANES) + ((word >> _BYTE) & _LANES)
         at += 8
-    total = np.int64(lanes)
+    total: Any = np.int64(lanes)
     total = (total & 0xFFFF) + ((total >> 16) & 0xFFFF) + ((total >> 32) & 0xFFFF) + (total >> 48)
     while at < pos:
         total += load_byte(at)
