@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openoutcry.config.jit import kernel
 from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind
@@ -25,7 +26,7 @@ from openoutcry.server.memory import VenueMemory
 
 
 @kernel
-def add_all(histograms, row, values):
+def add_all(histograms: NDArray[np.int64], row: int, values: NDArray[np.int64]) -> None:
     for value in values:
         add(histograms, row, value)
 
