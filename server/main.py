@@ -22,7 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "book": ("openoutcry.server.ladder:book", "Show the live ladder of a symbol."),
     "bench": ("openoutcry.server.main:bench", "Measure parts of the system by themselves."),
     "admin": ("openoutcry.server.main:admin", "Operate a running venue."),
-    "warm": ("openoutcry.server.supervisor:warm", "Compile every kernel into the cache and exit."),
+    "warm": ("openoutcry.server.warm:warm", "Compile every kernel into the cache and exit."),
 }
 
 BENCHES: dict[str, tuple[str, str]] = {
