@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from openoutcry.protocol.binary.enums import MAX_PAYLOAD_BYTES, VERSION, LogoutReason
-from openoutcry.protocol.binary.errors import LogonRefused, PeerError, UsageError
+from openoutcry.protocol.binary.errors import DataLost, LogonRefused, PeerError, UsageError
 from openoutcry.protocol.binary.frames import FrameReader, FrameTooLong, encode_frame
 from openoutcry.protocol.binary.messages import (
     ClientApplication,
@@ -154,6 +154,7 @@ class ClientSession:
 
         Raises:
             PeerError: The venue broke the protocol. Close the connection; a new one recovers.
+            DataLost: The venue forgot messages that it had answered.
             LogonRefused: The venue refused the Logon.
         """
         self._received_ms = now_ms
@@ -231,7 +232,7 @@ class ClientSession:
         resume = accepted.last_accepted + 1
         oldest = min(self._kept, default=self.next_seq)
         if self.next_seq and resume < oldest:
-            raise PeerError(
+            raise DataLost(
                 f"the venue accepted our messages up to {accepted.last_accepted} only, but those "
                 f"before {oldest} are answered and gone: it has lost data"
             )

@@ -11,6 +11,10 @@ class PeerError(BinaryProtocolError):
     """The other side broke the protocol; the connection cannot go on."""
 
 
+class DataLost(PeerError):
+    """The venue no longer has messages of ours that it answered; reconnecting is no help."""
+
+
 class UsageError(BinaryProtocolError):
     """Our own side called a session in a state that does not allow it."""
 
