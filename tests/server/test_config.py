@@ -86,7 +86,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
             "wait: {zzz: 1}",
             "Unknown key `zzz`; known are mode, spin_us - at `$.wait`",
         ),
-        ("wiat: {mode: spin}", "Unknown key `wiat`, did you mean `wait`? - at `$`"),
+        ("waits: {mode: spin}", "Unknown key `waits`, did you mean `wait`? - at `$`"),
         ("wait: {mode: sleep}", "Invalid enum value 'sleep' - at `$.wait.mode`"),
         ("symbols: [{tick: '1'}]", "Missing required key `name` - at `$.symbols[0]`"),
         (
