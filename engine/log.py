@@ -1,6 +1,7 @@
 """The command log's byte format, and the kernels that append to it and read it back.
 
-The log is a sequence of batches, each a multiple of 8 bytes, one after another with nothing between.
+The log is a sequence of batches, each a multiple of 8 bytes, one after another with nothing
+between.
 
 Batch (64-bit little-endian words)
    0   magic "OOB1" (low 32 bits), bytes of the whole batch (high 32 bits)
@@ -11,11 +12,14 @@ Batch (64-bit little-endian words)
    5   time_ns of every command in the batch
    6…  the position reached in each command ring, after this batch
    …   the commands
-Command: a mask word, then those of the record's words 2 to 21 that are not zero; bit i of the mask stands for
-word i. Sequence (word 0) follows from the batch and time (word 1) is the batch's. The measurement stamps are
+Command: a mask word, then those of the record's words 2 to 21 that are not zero; bit i of the mask
+stands for
+word i. Sequence (word 0) follows from the batch and time (word 1) is the batch's. The measurement
+stamps are
 not logged. An ordinary new order takes about 90 bytes in place of 176.
 
-A reader stops at the first word that is no magic (preallocated files hold zeros) or whose checksum fails.
+A reader stops at the first word that is no magic (preallocated files hold zeros) or whose checksum
+fails.
 """
 
 from typing import Any
@@ -89,7 +93,8 @@ def append_batch(
     """Append one batch at word `position`; return the position after it.
 
     `records` is a ring's COMMAND array seen as (capacity, 24) words; the commands are those at ring
-    positions head … head + count - 1. The caller has made sure that `batch_words` words are mapped. The
+    positions head … head + count - 1. The caller has made sure that `batch_words` words are mapped.
+    The
     magic is stored last (release), so that a half-written batch has none.
     """
     rings = len(ring_positions)
@@ -133,7 +138,8 @@ def read_batch(
 ) -> tuple[int, int, int]:
     """Read the batch at word `position`; return (code, commands read, position after it).
 
-    `commands` is a COMMAND array seen as (n, 24) words with room for the batch; a batch larger than it is
+    `commands` is a COMMAND array seen as (n, 24) words with room for the batch; a batch larger than
+    it is
     BATCH_TORN. `header` receives first sequence, epoch, time_ns, rings and the ring positions.
     """
     if position + HEADER_WORDS > limit or (log[position] & _LOW32) != MAGIC:

@@ -1,7 +1,9 @@
 """The shard's loop: sequence → append → match → release, over all of its command rings.
 
-One call runs until a deadline, a stop request, or until a log needs another segment. It can be left and
-entered again at any of these points: where it stands is in the state block, so that a command's reports are
+One call runs until a deadline, a stop request, or until a log needs another segment. It can be left
+and
+entered again at any of these points: where it stands is in the state block, so that a command's
+reports are
 never half mapped and a batch is appended exactly once.
 """
 
@@ -27,16 +29,17 @@ from openoutcry.engine.book import Book
 from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind, Side
 from openoutcry.engine.latency import ShardCounter, ShardStage, add, add_many
 from openoutcry.engine.log import append_batch, batch_words
+from openoutcry.engine.market import depth
 from openoutcry.engine.match import (
     prefetch_command,
     process_command,
     reports_needed,
 )
-from openoutcry.engine.market import depth
 from openoutcry.engine.ring import HEADER_BYTES, available_records, head_position, release
 from openoutcry.engine.state import GatewayWord, LoopExit, ShardWord
 
-#: Commands taken from one ring at a time: long enough to pay for a clock reading, a checksum and a wake-up,
+#: Commands taken from one ring at a time: long enough to pay for a clock reading, a checksum and a
+#: wake-up,
 #: short enough that the last one's reports do not wait.
 BATCH_COMMANDS = 256
 #: Commands between the one that is matched and the one whose memory is asked for.
@@ -71,12 +74,31 @@ def _answer_depth(book: Book, state: int, levels: NDArray[Any]) -> None:
 
 @kernel
 def _count_reports(
-    reports: NDArray[Any], first: int, stop: int, counters: NDArray[np.int64]
+    reports: NDArray[Any],
+    first: int,
+    stop: int,
+    commands: NDArray[Any],
+    head: int,
+    head_seq: int,
+    stamps: NDArray[np.int64],
+    counters: NDArray[np.int64],
 ) -> None:
+    """Count a batch's reports, and note for each when its command came in and when it was released.
+
+    The stamps stay out of the reports, which are logged and hashed; an unsolicited report has none.
+    """
+    mask = len(commands) - 1
+    stamp_mask = len(stamps) - 1
+    now = clock_ns(CLOCK_MONOTONIC)
     for n in range(first, stop):
+        recv_ns = np.int64(0)
+        if reports[n]["inbound_seq"] != 0:
+            recv_ns = commands[(head + reports[n]["seq"] - head_seq) & mask]["recv_ns"]
+        stamps[n & stamp_mask, 0] = recv_ns
+        stamps[n & stamp_mask, 1] = now
         kind = np.int64(reports[n]["kind"])
         counters[ShardCounter.REPORTS + kind] += 1
-        if kind == ReportKind.REJECTED or kind == ReportKind.CANCEL_REJECTED:
+        if kind in (ReportKind.REJECTED, ReportKind.CANCEL_REJECTED):
             counters[ShardCounter.REJECTS + np.int64(reports[n]["reason"])] += 1
         elif kind == ReportKind.TRADE:
             counters[ShardCounter.TRADES] += 1
@@ -107,7 +129,8 @@ def _wait(
             break
     seen = load32_acquire(bell)
     store_release(_word(state, ShardWord.SLEEPING), 1)
-    # The flag must be visible before the rings are looked at once more: a producer stores its position,
+    # The flag must be visible before the rings are looked at once more: a producer stores its
+    # position,
     # fences, and looks at the flag, so that one of the two always sees the other.
     fence_seq_cst()
     for r in range(rings):
@@ -133,6 +156,7 @@ def run_shard(
     positions: NDArray[np.int64],
     gateways: NDArray[np.int64],
     eventfds: NDArray[np.int64],
+    stamps: NDArray[np.int64],
     counters: NDArray[np.int64],
     histograms: NDArray[np.int64],
     levels: NDArray[Any],
@@ -150,6 +174,7 @@ def run_shard(
         reports: the report log; report n is row n; only rows below `report_limit` may be touched.
         positions: scratch, one a ring.
         gateways: address of each gateway's state block; `eventfds` how to wake it.
+        stamps: (STAMP_RECORDS, 2): receipt and release of report n, in row n & (STAMP_RECORDS - 1).
         counters, histograms: see engine.latency.
         levels: DEPTH_LEVEL (2, n), where depth snapshots are put.
     """
@@ -252,11 +277,21 @@ def run_shard(
                     report_seq = process_command(book, commands, slot, reports, 0, report_seq)
                 at += 1
             store_release(_word(state, ShardWord.MATCH_SAMPLE), sample)
-            _count_reports(reports, first_report + 1, report_seq + 1, counters)
+            last_seq = load_acquire(_word(state, ShardWord.SEQ))
+            _count_reports(
+                reports,
+                first_report + 1,
+                report_seq + 1,
+                commands,
+                end,
+                last_seq + 1,
+                stamps,
+                counters,
+            )
             # --- release ---
             store_release(_word(state, ShardWord.REPORT_SEQ), report_seq)
             store_release(_word(state, ShardWord.RELEASED_REPORT), report_seq)
-            store_release(_word(state, ShardWord.EVENT_SEQ), book.scalars[0])
+            store_release(_word(state, ShardWord.EVENT_SEQ), book.state[0]["event_seq"])
             store_release(_word(state, ShardWord.BATCH_NEXT), at)
             if not is_short:
                 store_release(_word(state, ShardWord.BATCH_END), 0)

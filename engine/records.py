@@ -130,7 +130,8 @@ REPORT = _layout(
         ("side", "u1", 186),
         ("ord_type", "u1", 187),
         ("tif", "u1", 188),
-        ("liquidity", "u1", 189),
+        ("liquidity", "u1", 189),  # TRADE: Liquidity
+        ("response_to", "u1", 189),  # CANCEL_REJECTED: CommandKind of the declined request
         ("reason", "<u2", 190),  # RejectReason
     ],
     192,
@@ -141,6 +142,7 @@ REPORT = _layout(
         "last_qty",
         "trade_id",
         "contra_order_id",
+        "response_to",
     ),
 )
 assert REPORT.itemsize == 3 * SLOT_BYTES
@@ -164,5 +166,5 @@ assert EVENT.itemsize == SLOT_BYTES
 
 DEPTH_LEVEL = np.dtype([("price_ticks", "<i8"), ("qty_lots", "<i8"), ("orders", "<i8")], align=True)
 
-#: An identifier of the engine (order, trade) holds its shard in the upper 16 bits, its sequence below.
+#: An order's or trade's identifier holds the shard in the upper 16 bits, the sequence below.
 SHARD_SHIFT = 48

@@ -1,10 +1,13 @@
 """A single-producer single-consumer ring of fixed-size records over shared memory.
 
-The ring is a header of four cache-line pairs and an array of records whose length is a power of two.
-Positions are 64-bit, count records since the ring was made, and are never reset; position p lies in slot
+The ring is a header of four cache-line pairs and an array of records whose length is a power of
+two.
+Positions are 64-bit, count records since the ring was made, and are never reset; position p lies in
+slot
 p & (capacity - 1). The records themselves are written and read by the caller, by field name.
 
-Header, in 64-bit words (each group on two cache lines of its own, as adjacent lines are fetched together)
+Header, in 64-bit words (each group on two cache lines of its own, as adjacent lines are fetched
+together)
     0  tail         published by the producer (release); read by the consumer (acquire)
    16  head         published by the consumer (release); read by the producer (acquire)
    32  seen_head    the producer's copy of head

@@ -1,6 +1,7 @@
 """Words of shared memory by which a shard, the gateways and the supervisor know of each other.
 
-Each block is an int64 array. Words with different writers lie at least two cache lines (16 words) apart.
+Each block is an int64 array. Words with different writers lie at least two cache lines (16 words)
+apart.
 """
 
 from enum import IntEnum
@@ -55,7 +56,8 @@ SHARD_WORDS = 128
 class GatewayWord(IntEnum):
     """Word numbers in a gateway's state block."""
 
-    #: Gateway: 1 while it waits in its event loop; a shard that releases reports then signals its eventfd.
+    #: Gateway: 1 while it waits in its event loop; a shard that releases reports then signals its
+    #: eventfd.
     SLEEPING = 0
     STOP = 16
     HEARTBEAT = 32
@@ -86,3 +88,7 @@ class LoopExit(IntEnum):
 
 #: Most levels a side in a depth snapshot.
 DEPTH_LEVELS = 512
+
+#: Reports whose measurement stamps are kept; a power of two. A gateway further behind measures none
+#: of them.
+STAMP_RECORDS = 1 << 16

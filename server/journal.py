@@ -1,8 +1,12 @@
-"""Segmented files that appear in memory as one array: the command log, the report log, the session index.
+"""Segmented files that appear in memory as one array: the command log, the report log, the session
+index.
 
-A range of addresses is reserved once; each segment file is then mapped at its place in that range, one after
-another. A record may cross a segment border, and a position in the file series is an offset in the array, so
-kernels see no segments at all. Every segment is allocated whole before it is mapped: a store into a hole of a
+A range of addresses is reserved once; each segment file is then mapped at its place in that range,
+one after
+another. A record may cross a segment border, and a position in the file series is an offset in the
+array, so
+kernels see no segments at all. Every segment is allocated whole before it is mapped: a store into a
+hole of a
 full disk would kill the process.
 """
 
@@ -194,7 +198,8 @@ def _allocate_file(fd: int, size: int) -> None:
 class Preparer:
     """A thread that keeps segments mapped ahead of a writer, so that the writer meets no cold page.
 
-    The writer calls `wake` when it has moved on; `failed` is set while segments cannot be allocated.
+    The writer calls `wake` when it has moved on; `failed` is set while segments cannot be
+    allocated.
     """
 
     def __init__(self, min_free_bytes: int) -> None:
@@ -226,7 +231,8 @@ class Preparer:
             self._event.set()
 
     def has_room(self, file: SegmentedFile, size: int) -> bool:
-        """Tell whether the file system has room for `size` more bytes above the configured reserve."""
+        """Tell whether the file system has room for `size` more bytes above the configured
+        reserve."""
         stat = os.statvfs(file.folder)
         return stat.f_bavail * stat.f_frsize >= size + self._min_free_bytes
 

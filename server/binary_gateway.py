@@ -1,0 +1,222 @@
+"""Binary sessions of a gateway: logon, recovery, and the frames that the kernel leaves to
+Python."""
+
+import hmac
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from openoutcry.engine.latency import GatewayCounter, Protocol
+from openoutcry.engine.records import SHARD_SHIFT
+from openoutcry.protocol.binary import session as bs
+from openoutcry.protocol.binary.enums import LogoutReason, RejectReason
+from openoutcry.protocol.binary.frames import encode_frame
+from openoutcry.protocol.binary.messages import Reject, SymbolDefinition
+from openoutcry.server.sessions import (
+    PROTOCOL_BINARY,
+    SOURCE_ADMINISTRATIVE,
+    SessionEntry,
+    SessionRegistry,
+)
+from openoutcry.server.store import RowState
+
+if TYPE_CHECKING:
+    from openoutcry.server.connection import Connection
+    from openoutcry.server.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+#: Messages repeated before other connections get their turn.
+REPEAT_SLICE = 1024
+
+_reject_decoder = msgspec.msgpack.Decoder(Reject)
+
+
+class BinaryLink:
+    """A binary session over one connection."""
+
+    def __init__(self, gateway: "Gateway", connection: "Connection") -> None:
+        self.gateway = gateway
+        self.connection = connection
+        self.entry: SessionEntry | None = None
+        self.number = 0
+        self._repeating: Iterator[bytes] | None = None
+        self.session = bs.BinarySession(
+            gateway.now_ms(), logon_timeout_ms=gateway.config.binary.logon_timeout_s * 1000
+        )
+
+    def receive(self, payload: bytes) -> None:
+        """Take the payload of one frame in."""
+        self.act(self.session.receive_payload(payload, self.gateway.now_ms()))
+
+    def too_long(self, length: int) -> None:
+        """End the session: a frame claims to be longer than allowed."""
+        limit = self.gateway.config.binary.max_message_bytes
+        self.act(self.session.too_long(length, limit, self.gateway.now_ms()))
+
+    def poll(self, now_ms: int) -> None:
+        """Let the session look at its timers; the fast path's traffic counts."""
+        if self.number:
+            row = self.gateway.index.rows[self.number]
+            if row["received_ms"] > 0:
+                self.session.note_received(int(row["received_ms"]))
+            if row["sent_ms"] > 0:
+                self.session.note_sent(int(row["sent_ms"]))
+        self.act(self.session.poll(now_ms))
+
+    def act(self, event: bs.Event | None) -> None:
+        """Do what an event asks for, then send what the session has to say."""
+        match event:
+            case bs.LogonRequest():
+                self.act(self._log_on(event))
+                return
+            case bs.Application():
+                self.gateway.orders.take_binary(self, event.message)
+            case bs.Malformed():
+                self.reject(event.seq, event.cl_ord_id, RejectReason.MALFORMED_MESSAGE, event.text)
+            case _:
+                pass
+        data = self.session.data_to_send()
+        if data:
+            self.connection.write(data)
+        if isinstance(event, bs.Disconnect):
+            is_error = event.reason not in {LogoutReason.NORMAL, LogoutReason.VENUE_STOPPING}
+            self.connection.close(event.text or event.reason.name, is_error=is_error)
+
+    def _log_on(self, request: bs.LogonRequest) -> bs.Event | None:
+        gateway = self.gateway
+        now_ms = gateway.now_ms()
+        entry = gateway.binary.registry.find(request.session_id, PROTOCOL_BINARY)
+        expected = None if entry is None else entry.password
+        is_right = expected is None or hmac.compare_digest(
+            expected.encode(), request.password.encode()
+        )
+        if entry is None or not is_right:
+            # One wording for both: strangers need not learn which sessions exist.
+            return self.session.refuse(
+                LogoutReason.NOT_AUTHORIZED, "session id or password is not valid", now_ms
+            )
+        if entry.number in gateway.binary.links:
+            return self.session.refuse(
+                LogoutReason.ALREADY_LOGGED_ON, "the session is logged on already", now_ms
+            )
+        row = gateway.index.rows[entry.number]
+        answer = self.session.accept(
+            RowState(row),
+            session_number=entry.number,
+            symbols=gateway.binary.definitions,
+            now_ms=now_ms,
+        )
+        if isinstance(answer, bs.Disconnect):
+            return answer
+        self.entry = entry
+        self.number = entry.number
+        self.connection.session_number = entry.number
+        gateway.binary.links[entry.number] = self
+        row["connection"] = self.connection.row
+        row["received_ms"] = 0
+        row["sent_ms"] = 0
+        log.info(
+            "logged on: session=%s last_accepted=%d repeats=%d",
+            entry.id,
+            row["next_in"] - 1,
+            len(answer),
+        )
+        self.connection.write(self.session.data_to_send())
+        row["takes_orders"] = 1
+        if answer:
+            gateway.metrics.counters[GatewayCounter.RESENDS + Protocol.BINARY] += 1
+            self._repeat_from(answer.start, answer.stop)
+        else:
+            row["is_live"] = 1
+        return None
+
+    def _repeat_from(self, first: int, stop: int) -> None:
+        """Repeat messages a slice at a time, then what was numbered meanwhile, then go live."""
+        if self.connection.is_closed or self.number == 0:
+            return
+        if self.connection.is_writing_paused:
+            self.gateway.loop.call_later(0.01, self._repeat_from, first, stop)
+            return
+        row = self.gateway.index.rows[self.number]
+        end = int(row["next_out"])
+        last = min(first + REPEAT_SLICE, end) - 1
+        if first <= last:
+            frames = [
+                self._frame(number, source, repeated=number < stop)
+                for number, _, source in self.gateway.index.entries(self.number, first, last)
+            ]
+            self.connection.write(b"".join(frames))
+        if last + 1 < end:
+            self.gateway.loop.call_soon(self._repeat_from, last + 1, stop)
+        else:
+            row["is_live"] = 1
+
+    def _frame(self, number: int, source: int, *, repeated: bool) -> bytes:
+        if source == SOURCE_ADMINISTRATIVE:
+            return b""
+        if source < 0:
+            message = _reject_decoder.decode(self.gateway.index.stored_bytes(source)[4:])
+            return encode_frame(msgspec.structs.replace(message, repeated=repeated))
+        shard = source >> SHARD_SHIFT
+        report = source & ((1 << SHARD_SHIFT) - 1)
+        return self.gateway.encode_binary_again(shard, report, number, repeated=repeated)
+
+    def reject(self, seq: int, cl_ord_id: str, reason: RejectReason, text: str) -> None:
+        """Answer a message that does not reach a shard."""
+        answer = self.session.reject(seq, cl_ord_id, reason, text)
+        self._send_reject(answer)
+
+    def decline(self, seq: int, cl_ord_id: str, reason: RejectReason, text: str) -> None:
+        """Answer a message that came by as Application and whose number is counted already."""
+        row = self.gateway.index.rows[self.number]
+        answer = Reject(int(row["next_out"]), False, seq, cl_ord_id, int(reason), text)
+        row["next_out"] += 1
+        self._send_reject(answer)
+
+    def _send_reject(self, answer: Reject) -> None:
+        frame = encode_frame(answer)
+        index = self.gateway.index
+        now_ms = self.gateway.now_ms()
+        index.append(self.number, answer.seq, now_ms, index.store_bytes(frame))
+        self.gateway.metrics.counters[GatewayCounter.REJECTS + min(answer.reason, 127)] += 1
+        if index.rows[self.number]["is_live"]:
+            self.connection.write(frame)
+            self.session.note_sent(now_ms)
+
+    def detach(self) -> None:
+        """The connection is gone; reports go on being numbered and kept."""
+        if self.number:
+            row = self.gateway.index.rows[self.number]
+            row["connection"] = -1
+            row["is_live"] = 0
+            row["takes_orders"] = 0
+            self.gateway.binary.links.pop(self.number, None)
+        self.number = 0
+
+    def log_out(self, text: str) -> None:
+        """Say goodbye to the client."""
+        self.act(self.session.logout(LogoutReason.VENUE_STOPPING, text, self.gateway.now_ms()))
+
+
+class BinarySessions:
+    """The binary sessions of a gateway that are logged on, and what a logon gets to know."""
+
+    def __init__(self, gateway: "Gateway", registry: SessionRegistry) -> None:
+        self.registry = registry
+        self.links: dict[int, BinaryLink] = {}
+        self.definitions: list[Any] = [
+            SymbolDefinition(
+                number,
+                symbol.name,
+                symbol.tick,
+                symbol.lot,
+                symbol.min_price_ticks,
+                symbol.max_price_ticks,
+                symbol.min_qty_lots,
+                symbol.max_qty_lots,
+            )
+            for number, symbol in enumerate(gateway.config.symbols)
+        ]

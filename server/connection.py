@@ -1,0 +1,344 @@
+"""One client's socket: bytes into the kernels, frames that they leave to the session, bytes out."""
+
+import asyncio
+import errno
+import logging
+import os
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+
+from openoutcry.engine.latency import GatewayCounter, Protocol
+from openoutcry.protocol.fix.layouts import SPARE_BYTES as FIX_SPARE_BYTES
+from openoutcry.protocol.fix.message import parse
+from openoutcry.server.binary_gateway import BinaryLink
+from openoutcry.server.translate import (
+    INBOUND_DONE,
+    INBOUND_FULL,
+    INBOUND_GARBLED,
+)
+
+if TYPE_CHECKING:
+    from openoutcry.server.fix_gateway import FixSession
+    from openoutcry.server.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection of either protocol; subclasses take the frames.
+
+    Attributes:
+        row: the connection's row in the gateway's output buffers, or -1 when it was refused.
+        session_number: the session's number, 0 before logon.
+    """
+
+    protocol: Protocol
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self.gateway = gateway
+        self.row = -1
+        self.session_number = 0
+        self.is_closed = False
+        self.is_writing_paused = False
+        self._is_stalled = False
+        self._start = 0
+        self._end = 0
+        size = gateway.config.gateway.receive_buffer_bytes
+        self.buffer = np.empty(size + FIX_SPARE_BYTES, np.uint8)
+        self._view = memoryview(self.buffer)[:size]
+        self.transport: asyncio.Transport
+        self.peer = ""
+        self._fd = -1
+
+    # --- asyncio ----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take a place, or be refused."""
+        # uvloop's transports are no subclass of asyncio's.
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer = str(transport.get_extra_info("peername"))
+        sock = transport.get_extra_info("socket")
+        self._fd = sock.fileno()
+        transport.set_write_buffer_limits(high=256 << 10)
+        counters = self.gateway.metrics.counters
+        if not self.gateway.register(self):
+            counters[GatewayCounter.CONNECTIONS_REFUSED + self.protocol] += 1
+            log.warning("refused: peer=%s reason=no room for a connection", self.peer)
+            self.is_closed = True
+            transport.abort()
+            return
+        counters[GatewayCounter.CONNECTIONS_OPENED + self.protocol] += 1
+        self.opened()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Free the place; the session lives on."""
+        self.is_closed = True
+        if self.row >= 0:
+            self.lost()
+            self.gateway.unregister(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Give the free part of the buffer."""
+        return self._view[self._end :]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take the bytes just received."""
+        if self.is_closed:
+            return
+        self._end += nbytes
+        counters = self.gateway.metrics.counters
+        counters[GatewayCounter.BYTES_IN + self.protocol] += nbytes
+        counters[GatewayCounter.READ_CALLS] += 1
+        self.process()
+
+    def eof_received(self) -> bool:
+        """Close: the client sends nothing more."""
+        return False
+
+    def pause_writing(self) -> None:
+        """Stop reading from a client that does not read: its own orders make its reports."""
+        self.is_writing_paused = True
+        if not self.is_closed:
+            self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read again."""
+        self.is_writing_paused = False
+        if not self.is_closed and not self._is_stalled:
+            self.transport.resume_reading()
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def process(self) -> None:
+        """Hand everything complete in the buffer on; then let the gateway look for answers."""
+        gateway = self.gateway
+        gateway.recv_ns = gateway.monotonic_ns()
+        if self.session_number:
+            gateway.index.rows[self.session_number]["received_ms"] = gateway.now_ms()
+        while not self.is_closed:
+            if gateway.orders.waiting and not gateway.orders.flush():
+                self._stall()
+                break
+            code, self._start = self.receive(self._start, self._end)
+            if code == INBOUND_DONE:
+                break
+            if code == INBOUND_FULL:
+                self._stall()
+                break
+            if code == INBOUND_GARBLED:
+                continue
+            self.take_frame()
+        self._make_room()
+        gateway.look_for_reports()
+
+    def _make_room(self) -> None:
+        """Move an incomplete frame to the front, where the rest of it will fit."""
+        if self._start == self._end:
+            self._start = self._end = 0
+        elif self._start > 0:
+            rest = self._end - self._start
+            self.buffer[:rest] = self.buffer[self._start : self._end].copy()
+            self._start = 0
+            self._end = rest
+
+    def _stall(self) -> None:
+        """Stop reading until the command ring has room."""
+        if not self._is_stalled:
+            self._is_stalled = True
+            self.transport.pause_reading()
+            self.gateway.stalled.append(self)
+            self.gateway.metrics.counters[GatewayCounter.RING_FULL + self.protocol] += 1
+
+    def resume(self) -> None:
+        """Go on after a stall."""
+        self._is_stalled = False
+        if self.is_closed:
+            return
+        self.process()
+        if not self._is_stalled and not self.is_writing_paused and not self.is_closed:
+            self.transport.resume_reading()
+
+    def receive(self, start: int, end: int) -> tuple[int, int]:
+        """Run the inbound kernel over the buffer; return (INBOUND_…, position)."""
+        raise NotImplementedError
+
+    def take_frame(self) -> None:
+        """Take the frame at the position with Python, and step over it."""
+        raise NotImplementedError
+
+    def opened(self) -> None:
+        """Do what is due when the connection stands."""
+        raise NotImplementedError
+
+    def lost(self) -> None:
+        """Do what is due when the connection is gone."""
+        raise NotImplementedError
+
+    def poll(self, now_ms: int) -> None:
+        """Look at the timers."""
+        raise NotImplementedError
+
+    def log_out(self, text: str) -> None:
+        """Say goodbye before the venue stops."""
+        raise NotImplementedError
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Send bytes: at once if the socket takes them, else by the event loop, within the
+        bound."""
+        if self.is_closed or not data:
+            return
+        gateway = self.gateway
+        counters = gateway.metrics.counters
+        counters[GatewayCounter.WRITE_CALLS] += 1
+        counters[GatewayCounter.BYTES_OUT + self.protocol] += len(data)
+        queued = self.transport.get_write_buffer_size()
+        sent = 0
+        if queued == 0:
+            try:
+                sent = os.write(self._fd, data)
+            except BlockingIOError:
+                sent = 0
+            except OSError as error:
+                if error.errno not in {errno.EPIPE, errno.ECONNRESET, errno.EBADF}:
+                    log.warning("write failed: peer=%s reason=%s", self.peer, error)
+                self.close("the client closed the connection", is_error=False)
+                return
+        if sent == len(data):
+            return
+        if queued + len(data) - sent > gateway.config.gateway.send_queue_bytes:
+            counters[GatewayCounter.SLOW_CONSUMERS + self.protocol] += 1
+            self.close(
+                f"reads too slowly: {queued + len(data) - sent} bytes wait for it",
+                is_error=True,
+                abort=True,
+            )
+            return
+        # The kernel's buffer is used again at once: what the loop keeps must be a copy.
+        self.transport.write(bytes(data[sent:]))
+
+    def close(self, reason: str, *, is_error: bool, abort: bool = False) -> None:
+        """Close the connection, after what is queued unless it is to be cut."""
+        if self.is_closed:
+            return
+        self.is_closed = True
+        if is_error:
+            self.gateway.metrics.counters[GatewayCounter.CONNECTIONS_CLOSED + self.protocol] += 1
+        log.log(
+            logging.WARNING if is_error else logging.INFO,
+            "closing: peer=%s session=%d reason=%s",
+            self.peer,
+            self.session_number,
+            reason,
+        )
+        if abort:
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+
+class FixConnection(Connection):
+    """A connection on the FIX port."""
+
+    protocol = Protocol.FIX
+
+    def __init__(self, gateway: "Gateway") -> None:
+        super().__init__(gateway)
+        self.session: FixSession | None = None
+        self._logon_deadline_ms = 0
+
+    def opened(self) -> None:
+        """Await the Logon."""
+        timeout_ms = self.gateway.config.fix.logon_timeout_s * 1000
+        self._logon_deadline_ms = self.gateway.now_ms() + timeout_ms
+
+    def receive(self, start: int, end: int) -> tuple[int, int]:
+        """Run the FIX kernel."""
+        code, position = self.gateway.receive_fix(self, start, end)
+        if code == INBOUND_GARBLED:
+            self.gateway.metrics.counters[GatewayCounter.GARBLED + self.protocol] += 1
+            log.info(
+                "garbled: peer=%s session=%d bytes=%r",
+                self.peer,
+                self.session_number,
+                self.buffer[start : min(position, start + 120)].tobytes(),
+            )
+            if self.session is None:
+                self.close("first message is garbled", is_error=True)
+            else:
+                self.session.act(self.session.session.receive_garbled(self.gateway.now_ms()))
+        return code, position
+
+    def take_frame(self) -> None:
+        """Give a frame to the session; the first one must be a Logon."""
+        end = int(self.gateway.fix_fields[0]["frame_end"])
+        frame = self.buffer[self._start : end].tobytes()
+        self._start = end
+        if self.session is not None:
+            self.session.receive(frame)
+        else:
+            self.gateway.fix.first_message(self, parse(frame))
+
+    def lost(self) -> None:
+        """Release the session."""
+        if self.session is not None:
+            self.session.detach()
+            self.session = None
+
+    def poll(self, now_ms: int) -> None:
+        """Close a connection that sends no Logon; else the session looks at its timers."""
+        if self.session is not None:
+            self.session.poll(now_ms)
+        elif now_ms >= self._logon_deadline_ms:
+            self.close("no Logon received in time", is_error=True)
+
+    def log_out(self, text: str) -> None:
+        """Send a Logout, or just close where nobody is logged on."""
+        if self.session is not None:
+            self.session.log_out(text)
+        else:
+            self.close(text, is_error=False)
+
+
+class BinaryConnection(Connection):
+    """A connection on the binary port."""
+
+    protocol = Protocol.BINARY
+
+    def __init__(self, gateway: "Gateway") -> None:
+        super().__init__(gateway)
+        self.link: BinaryLink
+
+    def opened(self) -> None:
+        """Await the Logon."""
+        self.link = BinaryLink(self.gateway, self)
+
+    def receive(self, start: int, end: int) -> tuple[int, int]:
+        """Run the binary kernel."""
+        return self.gateway.receive_binary(self, start, end)
+
+    def take_frame(self) -> None:
+        """Give a frame to the session."""
+        start = self._start
+        length = int.from_bytes(self.buffer[start : start + 4].tobytes(), "big")
+        if length > self.gateway.config.binary.max_message_bytes:
+            self._start = self._end
+            self.link.too_long(length)
+            return
+        payload = self.buffer[start + 4 : start + 4 + length].tobytes()
+        self._start = start + 4 + length
+        self.link.receive(payload)
+
+    def lost(self) -> None:
+        """Release the session."""
+        self.link.detach()
+
+    def poll(self, now_ms: int) -> None:
+        """Let the session look at its timers."""
+        self.link.poll(now_ms)
+
+    def log_out(self, text: str) -> None:
+        """Send a Logout."""
+        self.link.log_out(text)

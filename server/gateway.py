@@ -1,0 +1,439 @@
+"""The gateway process: a uvloop event loop around the kernels of the order path."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+import uvloop
+
+from openoutcry.engine.latency import GatewayCounter, Protocol, Role, open_metrics
+from openoutcry.engine.records import REPORT
+from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
+from openoutcry.engine.state import SHARD_WORDS, GatewayWord, ProcessStatus, ShardWord
+from openoutcry.protocol.binary.layouts import ORDER_FIELDS as BINARY_ORDER_FIELDS
+from openoutcry.protocol.binary.layouts import REPORT_VALUES as BINARY_REPORT_VALUES
+from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_REPORT_VALUES
+from openoutcry.protocol.fix.encode import SESSION_TEXT, session_text, text_table, time_cache
+from openoutcry.protocol.fix.layouts import ORDER_FIELDS as FIX_ORDER_FIELDS
+from openoutcry.protocol.fix.stamps import format_utc_ms
+from openoutcry.server.binary_gateway import BinarySessions
+from openoutcry.server.config import Config
+from openoutcry.server.connection import BinaryConnection, Connection, FixConnection
+from openoutcry.server.fix_gateway import FixSessions
+from openoutcry.server.inbound_binary import receive_binary
+from openoutcry.server.inbound_fix import COMP_ID, receive_fix
+from openoutcry.server.journal import SegmentedFile
+from openoutcry.server.memory import VenueMemory
+from openoutcry.server.orders import Orders
+from openoutcry.server.outbound import (
+    OUTBOUND_FLUSH,
+    OUTBOUND_INDEX,
+    await_release,
+    count_latency,
+    encode_fix,
+    encode_reports,
+    fall_asleep,
+    fill_binary,
+    fill_fix,
+    released_report,
+)
+from openoutcry.server.outbound import encode_binary as encode_binary_report
+from openoutcry.server.process import die_with_parent, is_orphan, pin, process_name
+from openoutcry.server.sessions import SessionIndex, SessionRegistry
+from openoutcry.server.store import ReportReader
+from openoutcry.server.tables import AccountTable, SymbolTable, name_words
+from openoutcry.server.translate import REASON_TEXTS, Routes
+
+log = logging.getLogger(__name__)
+
+#: Bytes of encoded reports a connection before they are written.
+_OUT_BYTES = 128 << 10
+#: Reports encoded before the first of them is written.
+_REPORTS_AT_ONCE = 2048
+_POLL_S = 0.1
+#: How long a client may take to answer the Logout of a venue that stops.
+_LOGOUT_S = 2.0
+_BACKLOG = 1024
+
+
+class Gateway:
+    """All that a gateway process holds."""
+
+    def __init__(
+        self, config: Config, memory: VenueMemory, data_dir: Path, number: int = 0
+    ) -> None:
+        self.config = config
+        self.memory = memory
+        self.number = number
+        self.loop: asyncio.AbstractEventLoop
+        self.metrics = open_metrics(memory.path.parent, Role.GATEWAY, number)
+        self.symbols = SymbolTable(config)
+        self.accounts = AccountTable(config.capacity.accounts, is_open=config.dynamic_sessions)
+        for firm_number, firm in enumerate(config.firms, 1):
+            for account in firm.accounts:
+                self.accounts.add(account.encode(), firm_number)
+        self.index = SessionIndex(
+            data_dir, f"gateway-{number}", config.capacity.sessions, config.log.segment_bytes
+        )
+        registry = SessionRegistry(config, self.index.rows)
+        self.fix = FixSessions(self, registry)
+        self.binary = BinarySessions(self, registry)
+        self.orders = Orders(self)
+        self.recv_ns = 0
+        self.stalled: deque[Connection] = deque()
+        self.connections: list[Connection | None] = [None] * config.gateway.max_connections
+        self._free_rows = list(range(config.gateway.max_connections - 1, -1, -1))
+        self._out = np.empty((config.gateway.max_connections, _OUT_BYTES), np.uint8)
+        self._out_used = np.zeros(config.gateway.max_connections, np.int64)
+        self._out_views = memoryview(self._out.reshape(-1))
+        self._words = memory.gateways[number]
+        self._set_up_shards(data_dir)
+        self._set_up_kernels()
+        self._is_stopping = False
+        self._is_draining = False
+
+    # --- set-up -----------------------------------------------------------------------------------
+
+    def _set_up_shards(self, data_dir: Path) -> None:
+        memory, number = self.memory, self.number
+        shards = memory.shard_count
+        segment = self.config.log.segment_bytes
+        self._report_files = [
+            SegmentedFile(data_dir, f"shard-{s}-reports", segment, writable=False)
+            for s in range(shards)
+        ]
+        self._reports = [file.array(REPORT) for file in self._report_files]
+        self._readers = [ReportReader(file) for file in self._report_files]
+        self._next_report = np.ones(shards, np.int64)
+        states = int(memory.shards.ctypes.data)
+        self._released = np.array(
+            [(states + (s * SHARD_WORDS + ShardWord.RELEASED_REPORT) * 8) for s in range(shards)],
+            np.int64,
+        )
+        self._first_header = int(memory.ring_headers[0, number].ctypes.data)
+        # A replaced gateway continues where the published position stands.
+        tails = memory.ring_headers[:, number, TAIL_WORD].copy()
+        self.routes = Routes(
+            symbols=self.symbols.rows,
+            symbol_index=self.symbols.index,
+            accounts=self.accounts.rows,
+            account_index=self.accounts.index,
+            sessions=self.index.rows,
+            commands=memory.commands,
+            headers=int(memory.ring_headers.ctypes.data),
+            ring=number,
+            states=states,
+            state_bytes=SHARD_WORDS * 8,
+            tails=tails,
+            published=tails.copy(),
+            counters=self.metrics.counters,
+            histograms=self.metrics.histograms,
+        )
+
+    def _set_up_kernels(self) -> None:
+        self.fix_fields = np.zeros(1, FIX_ORDER_FIELDS)
+        self.binary_fields = np.zeros(1, BINARY_ORDER_FIELDS)
+        self._fix_values = np.zeros(1, FIX_REPORT_VALUES)
+        self._binary_values = np.zeros(1, BINARY_REPORT_VALUES)
+        self._session_texts = np.zeros(self.config.capacity.sessions, SESSION_TEXT)
+        self._comp_ids = np.zeros(self.config.capacity.sessions, COMP_ID)
+        texts = [REASON_TEXTS.get(reason, "declined") for reason in range(256)]
+        self._texts, self._text_lengths = text_table(texts)
+        self._times = time_cache()
+        self._again = np.zeros(4096, np.uint8)
+        self._window_ms = self.config.fix.sending_time_window_s * 1000 or 1 << 62
+        self._spin_ns = self.config.gateway.spin_us * 1000
+        self._sleeping = int(self._words.ctypes.data) + GatewayWord.SLEEPING * 8
+
+    def set_comp_ids(self, number: int, comp_id: str) -> None:
+        """Prepare what the kernels need of a FIX session's CompIDs."""
+        venue = self.config.venue.comp_id
+        self._session_texts[number] = session_text("FIX.4.4", venue, comp_id)
+        row = self._comp_ids[number]
+        for side, name in (("sender", comp_id), ("target", venue)):
+            row[f"{side}_len"] = len(name)
+            for i, word in enumerate(name_words(name.encode(), 4)):
+                row[f"{side}{i}"] = word
+
+    # --- clocks -----------------------------------------------------------------------------------
+
+    @staticmethod
+    def now_ms() -> int:
+        """Return UTC in ms since 1970."""
+        return time.time_ns() // 1_000_000
+
+    @staticmethod
+    def monotonic_ns() -> int:
+        """Return the clock of all measurement stamps."""
+        return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+    def utc_stamp(self) -> bytes:
+        """Return the time as FIX writes it."""
+        return bytes(format_utc_ms(self.now_ms()))
+
+    # --- connections ------------------------------------------------------------------------------
+
+    def register(self, connection: Connection) -> bool:
+        """Give a connection a row; return False where there is none left."""
+        if not self._free_rows or self._is_stopping:
+            return False
+        connection.row = self._free_rows.pop()
+        self.connections[connection.row] = connection
+        self._out_used[connection.row] = 0
+        self.metrics.counters[GatewayCounter.CONNECTIONS + connection.protocol] += 1
+        return True
+
+    def unregister(self, connection: Connection) -> None:
+        """Take a connection's row back."""
+        self.connections[connection.row] = None
+        self._free_rows.append(connection.row)
+        connection.row = -1
+        self.metrics.counters[GatewayCounter.CONNECTIONS + connection.protocol] -= 1
+
+    # --- in ---------------------------------------------------------------------------------------
+
+    def receive_fix(self, connection: Connection, start: int, end: int) -> tuple[int, int]:
+        """Run the FIX kernel over a connection's buffer."""
+        code, position = receive_fix(
+            connection.buffer,
+            start,
+            end,
+            self.config.fix.max_message_bytes,
+            connection.session_number,
+            self._comp_ids,
+            self.routes,
+            self.fix_fields,
+            self.now_ms(),
+            self._window_ms,
+            self.recv_ns,
+        )
+        return int(code), int(position)
+
+    def receive_binary(self, connection: Connection, start: int, end: int) -> tuple[int, int]:
+        """Run the binary kernel over a connection's buffer."""
+        code, position = receive_binary(
+            connection.buffer,
+            start,
+            end,
+            self.config.binary.max_message_bytes,
+            connection.session_number,
+            self.routes,
+            self.binary_fields,
+            self.recv_ns,
+        )
+        return int(code), int(position)
+
+    # --- out --------------------------------------------------------------------------------------
+
+    def look_for_reports(self) -> None:
+        """After a read: answers may be a microsecond away, so look for them a little longer."""
+        if self._spin_ns and len(self._released) == 1:
+            seen = int(self._next_report[0]) - 1
+            await_release(int(self._released[0]), self._first_header, seen, self._spin_ns)
+        self.drain()
+
+    def drain(self) -> None:
+        """Send everything that the shards released; then sleep until they ring."""
+        if self._is_draining:
+            return
+        self._is_draining = True
+        try:
+            self._words[GatewayWord.SLEEPING] = 0
+            while True:
+                for shard in range(len(self._released)):
+                    self._drain_shard(shard)
+                self._resume_stalled()
+                if fall_asleep(self._sleeping, self._released, self._next_report - 1):
+                    break
+        finally:
+            self._is_draining = False
+
+    def _drain_shard(self, shard: int) -> None:
+        while True:
+            first = int(self._next_report[shard])
+            released = int(released_report(int(self._released[shard])))
+            if released < first:
+                return
+            stop = min(released, first + _REPORTS_AT_ONCE - 1) + 1
+            self._report_files[shard].ensure(stop * REPORT.itemsize)
+            self.index.make_room()
+            code, reached = encode_reports(
+                self._reports[shard],
+                first,
+                stop,
+                shard,
+                self.routes,
+                self.index.blocks,
+                self.index.allocator,
+                self._out,
+                self._out_used,
+                self._session_texts,
+                self._texts,
+                self._text_lengths,
+                self._times,
+                self._fix_values,
+                self._binary_values,
+                self.now_ms(),
+            )
+            self._next_report[shard] = reached
+            self._write_out()
+            count_latency(self.memory.stamps[shard], first, reached, self.metrics.histograms)
+            if code not in {OUTBOUND_FLUSH, OUTBOUND_INDEX} and reached > released:
+                segment = self._report_files[shard].segment_bytes
+                self._report_files[shard].drop_below(int(reached) * REPORT.itemsize - segment)
+                return
+
+    def _write_out(self) -> None:
+        for row in np.flatnonzero(self._out_used).tolist():
+            used = int(self._out_used[row])
+            self._out_used[row] = 0
+            connection = self.connections[row]
+            if connection is not None:
+                start = row * _OUT_BYTES
+                connection.write(self._out_views[start : start + used])
+
+    def _resume_stalled(self) -> None:
+        for _ in range(len(self.stalled)):
+            self.stalled.popleft().resume()
+
+    def encode_fix_again(
+        self, session: int, shard: int, report: int, number: int, time_ms: int, now_ms: int
+    ) -> bytes:
+        """Encode a report as it was sent at first, or with now_ms as a possible duplicate."""
+        rows, n = self._readers[shard].row(report)
+        fill_fix(self._fix_values, rows, n, self.routes, shard)
+        values = self._fix_values[0]
+        values["seq_num"] = number
+        values["sending_time_ms"] = now_ms or time_ms
+        values["orig_sending_time_ms"] = time_ms
+        values["poss_dup"] = int(now_ms != 0)
+        end = encode_fix(
+            self._again,
+            0,
+            rows,
+            n,
+            session,
+            self._session_texts,
+            self._texts,
+            self._text_lengths,
+            self._times,
+            self._fix_values,
+        )
+        return self._again[:end].tobytes()
+
+    def encode_binary_again(self, shard: int, report: int, number: int, *, repeated: bool) -> bytes:
+        """Encode a report for the binary protocol again."""
+        rows, n = self._readers[shard].row(report)
+        fill_binary(self._binary_values, rows, n, self.routes, shard)
+        self._binary_values[0]["seq"] = number
+        self._binary_values[0]["repeated"] = int(repeated)
+        end = encode_binary_report(self._again, 0, self._binary_values, 0)
+        return self._again[:end].tobytes()
+
+    # --- the process ------------------------------------------------------------------------------
+
+    async def serve(
+        self,
+        wake_fd: int,
+        fix_socket: socket.socket | None,
+        binary_socket: socket.socket | None,
+        parent: int,
+    ) -> None:
+        """Listen, and run until the supervisor says stop."""
+        self.loop = asyncio.get_running_loop()
+        self.loop.add_reader(wake_fd, self._woken, wake_fd)
+        servers = []
+        if fix_socket is not None:
+            servers.append(
+                await self.loop.create_server(
+                    lambda: FixConnection(self), sock=fix_socket, backlog=_BACKLOG
+                )
+            )
+        if binary_socket is not None:
+            servers.append(
+                await self.loop.create_server(
+                    lambda: BinaryConnection(self), sock=binary_socket, backlog=_BACKLOG
+                )
+            )
+        self.drain()
+        self._words[GatewayWord.PID] = os.getpid()
+        self._words[GatewayWord.STATUS] = ProcessStatus.RUNNING
+        while not self._words[GatewayWord.STOP]:
+            await asyncio.sleep(_POLL_S)
+            self._words[GatewayWord.HEARTBEAT] += 1
+            if is_orphan(parent):
+                log.error("supervisor is gone: the gateway stops")
+                return
+            self._poll()
+        self._is_stopping = True
+        for server in servers:
+            server.close()
+        await self._log_everybody_out()
+        self._words[GatewayWord.STATUS] = ProcessStatus.STOPPED
+
+    def _woken(self, fd: int) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(fd, 8)
+        self.drain()
+
+    def _poll(self) -> None:
+        now_ms = self.now_ms()
+        fix = binary = 0
+        for connection in self.connections:
+            if connection is None or connection.is_closed:
+                continue
+            connection.poll(now_ms)
+            if connection.session_number:
+                fix += connection.protocol == Protocol.FIX
+                binary += connection.protocol == Protocol.BINARY
+        self.metrics.counters[GatewayCounter.SESSIONS + Protocol.FIX] = fix
+        self.metrics.counters[GatewayCounter.SESSIONS + Protocol.BINARY] = binary
+        self.drain()
+
+    async def _log_everybody_out(self) -> None:
+        """Answer what is in the rings still, send Logouts, and wait a little for theirs."""
+        deadline = self.loop.time() + _LOGOUT_S
+        while self.loop.time() < deadline and not self._are_rings_empty():
+            await asyncio.sleep(0.002)
+        self.drain()
+        for connection in self.connections:
+            if connection is not None:
+                connection.log_out("the venue stops")
+        while self.loop.time() < deadline and any(self.connections):
+            await asyncio.sleep(0.01)
+        for connection in self.connections:
+            if connection is not None:
+                connection.close("the venue stops", is_error=False)
+        await asyncio.sleep(0.01)
+
+    def _are_rings_empty(self) -> bool:
+        headers = self.memory.ring_headers[:, self.number]
+        return bool((headers[:, TAIL_WORD] == headers[:, HEAD_WORD]).all())
+
+
+def run_process(
+    config: Config,
+    memory: VenueMemory,
+    data_dir: Path,
+    wake_fd: int,
+    fix_socket: socket.socket | None,
+    binary_socket: socket.socket | None,
+    parent: int,
+) -> None:
+    """Be the gateway's process (called in the child)."""
+    die_with_parent(parent)
+    process_name("oo-gateway-0")
+    # The supervisor tells when to stop; a terminal's Ctrl-C reaches the whole group.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    pin(config.gateway.core)
+    gateway = Gateway(config, memory, data_dir)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(gateway.serve(wake_fd, fix_socket, binary_socket, parent))

@@ -1,0 +1,104 @@
+"""What every process of the venue does alike: its core, its parent, its signals, its logging."""
+
+import ctypes
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from types import FrameType
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+_PR_SET_PDEATHSIG = 1
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record as JSON."""
+        entry = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "process": record.processName,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            entry["exception"] = self.formatException(record.exc_info)
+        return json.dumps(entry)
+
+
+def set_up_logging(form: str, level: int = logging.INFO) -> None:
+    """Log to stderr, as text or as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    if form == "json":
+        handler.setFormatter(_JsonFormatter())
+    else:
+        text = "%(asctime)s %(levelname)s %(name)s %(message)s"
+        handler.setFormatter(logging.Formatter(text))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level)
+
+
+def pin(core: int | None) -> None:
+    """Bind this process to a core; where that is not possible, say so and go on."""
+    if core is None:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        log.warning("cannot pin to a core on this platform: core=%d", core)
+        return
+    try:
+        os.sched_setaffinity(0, {core})
+    except OSError as error:
+        log.warning("cannot pin: core=%d reason=%s", core, error)
+
+
+def die_with_parent(parent: int) -> None:
+    """Ask the system to end this process when its parent dies (Linux); see also `is_orphan`."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if is_orphan(parent):
+        os._exit(1)
+
+
+def is_orphan(parent: int) -> bool:
+    """Tell whether the parent is gone."""
+    return os.getppid() != parent
+
+
+class StopFlag:
+    """Set by SIGTERM or SIGINT."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+
+    def install(self) -> "StopFlag":
+        """Listen to the two signals."""
+        signal.signal(signal.SIGTERM, self._set)
+        signal.signal(signal.SIGINT, self._set)
+        return self
+
+    def _set(self, number: int, frame: FrameType | None) -> None:
+        self.is_set = True
+
+
+def process_name(name: str) -> None:
+    """Show a name in `ps` and `top` where the system lets us."""
+    if sys.platform.startswith("linux"):
+        _PR_SET_NAME = 15
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+
+
+def wait_until(condition: Any, timeout_s: float, step_s: float = 0.002) -> bool:
+    """Wait until a condition holds, at most `timeout_s`; tell whether it does."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(step_s)
+    return True

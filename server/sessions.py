@@ -1,0 +1,235 @@
+"""The gateway's sessions: their rows, and the index of what each sent, from which it is sent again.
+
+A session's numbers live in a row that kernels and Python share. What was sent is kept as the issue
+of
+identity demands: before the first byte of an application message leaves, its number, SendingTime
+and source
+are appended to the session's index; the source is a report of a shard, bytes that the gateway made
+itself, or
+nothing (an administrative message, which is gap-filled).
+
+Index: blocks of 4 KiB in one segmented file a gateway, chained per session, newest first.
+
+Block, in 64-bit words
+    0  session      1  epoch     2  number of its first entry    3  block before it, or -1
+    4  entries      5-7 unused   8… 252 entries of two words: SendingTime in ms, source
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openoutcry.config.jit import inline_kernel
+from openoutcry.server.config import Config
+from openoutcry.server.journal import SegmentedFile
+
+#: One row a session; the row's number is the session's number; row 0 stays unused.
+SESSION_ROW = np.dtype(
+    [
+        ("next_in", "<i8"),  # Expected: the number due next from the client
+        ("next_out", "<i8"),  # the number of the next message to the client
+        ("is_live", "<i8"),  # 1: reports are encoded at once; 0: they are numbered and kept
+        ("takes_orders", "<i8"),  # 1: the inbound kernel may take application messages
+        ("connection", "<i8"),  # row of the connection, or -1
+        ("protocol", "<i8"),  # PROTOCOL_FIX or PROTOCOL_BINARY
+        ("epoch", "<i8"),  # raised by each sequence reset
+        ("firm", "<i8"),
+        ("block", "<i8"),  # newest block of the index, or -1
+        ("entries", "<i8"),  # entries in that block
+        ("sent_ms", "<i8"),  # UTC time of the kernels' latest send and receipt, for heartbeats
+        ("received_ms", "<i8"),
+    ],
+    align=True,
+)
+
+PROTOCOL_FIX = 1
+PROTOCOL_BINARY = 2
+
+BLOCK_BYTES = 4096
+BLOCK_WORDS = BLOCK_BYTES // 8
+BLOCK_HEADER_WORDS = 8
+BLOCK_ENTRIES = (BLOCK_WORDS - BLOCK_HEADER_WORDS) // 2
+
+#: Sources: reports are shard << 48 | report_seq, so positive; stored bytes are the negated offset
+#: less 2.
+SOURCE_ADMINISTRATIVE = 0
+
+#: Words of the gateway's private state that kernels use.
+NEXT_BLOCK = 0
+BLOCK_LIMIT = 1
+
+
+@inline_kernel
+def index_append(
+    sessions: NDArray[Any],
+    session: int,
+    blocks: NDArray[np.int64],
+    allocator: NDArray[np.int64],
+    number: int,
+    time_ms: int,
+    source: int,
+) -> int:
+    """Note the source of a session's message; return 1, or 0 where no block is mapped any more.
+
+    Numbers come without holes; the caller raises next_out.
+    """
+    block = sessions[session]["block"]
+    entries = sessions[session]["entries"]
+    if block < 0 or entries == BLOCK_ENTRIES:
+        fresh = allocator[NEXT_BLOCK]
+        if fresh >= allocator[BLOCK_LIMIT]:
+            return 0
+        allocator[NEXT_BLOCK] = fresh + 1
+        at = fresh * BLOCK_WORDS
+        blocks[at] = session
+        blocks[at + 1] = sessions[session]["epoch"]
+        blocks[at + 2] = number
+        blocks[at + 3] = block
+        block = fresh
+        entries = 0
+        sessions[session]["block"] = block
+    at = block * BLOCK_WORDS + BLOCK_HEADER_WORDS + entries * 2
+    blocks[at] = time_ms
+    blocks[at + 1] = source
+    entries += 1
+    blocks[block * BLOCK_WORDS + 4] = entries
+    sessions[session]["entries"] = entries
+    return 1
+
+
+@dataclass(frozen=True)
+class SessionEntry:
+    """A session as configured, or as made up for a newcomer."""
+
+    number: int
+    id: str
+    protocol: int
+    firm: int
+    password: str | None = field(default=None, repr=False)
+
+
+class SessionRegistry:
+    """All sessions by name and protocol, with their stable numbers.
+
+    Configured ones are numbered in the order of the configuration, from 1; where dynamic sessions
+    are
+    allowed, a newcomer gets the next number until the capacity is reached.
+    """
+
+    def __init__(self, config: Config, rows: NDArray[Any]) -> None:
+        self._rows = rows
+        self._is_open = config.dynamic_sessions
+        self._entries: dict[tuple[str, int], SessionEntry] = {}
+        for firm_number, firm in enumerate(config.firms, 1):
+            for session in firm.sessions:
+                protocol = PROTOCOL_FIX if session.protocol == "fix" else PROTOCOL_BINARY
+                self._add(session.id, protocol, firm_number, session.password)
+
+    def _add(self, name: str, protocol: int, firm: int, password: str | None) -> SessionEntry:
+        number = len(self._entries) + 1
+        entry = SessionEntry(number, name, protocol, firm, password)
+        self._entries[name, protocol] = entry
+        row = self._rows[number]
+        row["protocol"] = protocol
+        row["firm"] = firm
+        row["next_in"] = 1
+        row["next_out"] = 1
+        row["epoch"] = 1
+        return entry
+
+    def find(self, name: str, protocol: int) -> SessionEntry | None:
+        """Return a session, making one up where that is allowed and there is room."""
+        entry = self._entries.get((name, protocol))
+        if entry is not None:
+            return entry
+        is_sound = 0 < len(name) <= 32 and all("!" <= c <= "~" for c in name)
+        if not self._is_open or not is_sound or len(self._entries) + 1 >= len(self._rows):
+            return None
+        return self._add(name, protocol, 0, None)
+
+
+class SessionIndex:
+    """What every session of a gateway sent: the index blocks, and the bytes made by the gateway.
+
+    Args:
+        folder: where the files lie.
+        capacity: most sessions, the unused row 0 included.
+        segment_bytes: size of the files' segments.
+    """
+
+    def __init__(self, folder: Path, name: str, capacity: int, segment_bytes: int) -> None:
+        self.rows = np.zeros(capacity, SESSION_ROW)
+        self.rows["block"] = -1
+        self.rows["connection"] = -1
+        self._index = SegmentedFile(folder, f"{name}-index", segment_bytes, writable=True)
+        self.blocks = self._index.array(np.int64)
+        self._bytes = SegmentedFile(folder, f"{name}-messages", segment_bytes, writable=True)
+        self._stored = self._bytes.array(np.uint8)
+        self._stored_end = 0
+        self.allocator = np.zeros(8, np.int64)
+        self.make_room()
+
+    def make_room(self) -> None:
+        """Map another segment where less than half a segment of blocks is left."""
+        used = int(self.allocator[NEXT_BLOCK]) * BLOCK_BYTES
+        while self._index.mapped_bytes - used < self._index.segment_bytes // 2:
+            self._index.map_next()
+        self.allocator[BLOCK_LIMIT] = self._index.mapped_bytes // BLOCK_BYTES
+
+    def store_bytes(self, data: bytes) -> int:
+        """Keep the bytes of a message that the gateway made; return its source."""
+        start = self._stored_end
+        self._bytes.ensure(start + len(data) + 8)
+        self._stored[start : start + 8] = np.frombuffer(len(data).to_bytes(8, "little"), np.uint8)
+        self._stored[start + 8 : start + 8 + len(data)] = np.frombuffer(data, np.uint8)
+        self._stored_end = start + 8 + (len(data) + 7) // 8 * 8
+        return -start - 2
+
+    def stored_bytes(self, source: int) -> bytes:
+        """Return bytes kept by `store_bytes`."""
+        start = -source - 2
+        length = int.from_bytes(self._stored[start : start + 8].tobytes(), "little")
+        return self._stored[start + 8 : start + 8 + length].tobytes()
+
+    def append(self, session: int, number: int, time_ms: int, source: int) -> None:
+        """Note a message made by Python."""
+        self.make_room()
+        index_append(self.rows, session, self.blocks, self.allocator, number, time_ms, source)
+
+    def entries(self, session: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (number, SendingTime in ms, source) of the messages first … last that are
+        indexed."""
+        spans = []
+        block = int(self.rows[session]["block"])
+        while block >= 0:
+            at = block * BLOCK_WORDS
+            start = int(self.blocks[at + 2])
+            count = int(self.blocks[at + 4])
+            if start <= last:
+                spans.append((start, count, at))
+            if start <= first:
+                break
+            block = int(self.blocks[at + 3])
+        for start, count, at in reversed(spans):
+            for i in range(max(first - start, 0), min(last - start + 1, count)):
+                entry = at + BLOCK_HEADER_WORDS + i * 2
+                yield start + i, int(self.blocks[entry]), int(self.blocks[entry + 1])
+
+    def reset(self, session: int) -> None:
+        """Start a new epoch: both directions count from 1, and nothing sent before is sent
+        again."""
+        row = self.rows[session]
+        row["next_in"] = 1
+        row["next_out"] = 1
+        row["epoch"] += 1
+        row["block"] = -1
+        row["entries"] = 0
+
+    def close(self) -> None:
+        """Unmap the files."""
+        self._index.close()
+        self._bytes.close()

@@ -1,0 +1,188 @@
+"""Tables that the gateway's kernels look names up in: symbols and accounts.
+
+A name is held as 64-bit words (NUL-padded, little-endian), so that hashing and comparing need no
+loop over
+characters. The hash index is open addressing with linear probing; entries are never removed.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.engine.enums import ReplacePolicy
+from openoutcry.server.config import Config
+
+SYMBOL_WORDS = 3
+ACCOUNT_WORDS = 4
+
+#: One row a symbol; the row's number is the symbol's number.
+SYMBOL_ROW = np.dtype(
+    [
+        ("name0", "<u8"),
+        ("name1", "<u8"),
+        ("name2", "<u8"),
+        ("shard", "<i8"),
+        ("tick_mantissa", "<i8"),
+        ("tick_scale", "<i8"),
+        ("lot_mantissa", "<i8"),
+        ("lot_scale", "<i8"),
+        ("avg_multiplier", "<i8"),  # AvgPx mantissa = notional * avg_multiplier / cum_qty
+        ("avg_scale", "<i8"),
+    ],
+    align=True,
+)
+
+#: One row an account; the row's number is the account's number. Row 0 means "no account given".
+ACCOUNT_ROW = np.dtype(
+    [("name0", "<u8"), ("name1", "<u8"), ("name2", "<u8"), ("name3", "<u8"), ("firm", "<i8")],
+    align=True,
+)
+
+
+def name_words(name: bytes, words: int) -> tuple[int, ...]:
+    """Return a name as NUL-padded little-endian words."""
+    padded = name.ljust(words * 8, b"\0")
+    return tuple(int.from_bytes(padded[i * 8 : i * 8 + 8], "little") for i in range(words))
+
+
+@inline_kernel
+def hash_words(w0: int, w1: int, w2: int, w3: int) -> int:
+    """Mix four words into a non-negative integer."""
+    h = (w0 ^ (w1 << np.uint64(1))) * np.uint64(0x9E3779B97F4A7C15)
+    h ^= h >> np.uint64(29)
+    h = (h ^ w2 ^ (w3 << np.uint64(1))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.int64(h >> np.uint64(20))
+
+
+@kernel
+def find_symbol(symbols: NDArray[Any], index: NDArray[np.int32], w0: int, w1: int, w2: int) -> int:
+    """Return the number of a symbol, or -1."""
+    mask = len(index) - 1
+    at = hash_words(w0, w1, w2, np.uint64(0)) & mask
+    while True:
+        row = np.int64(index[at])
+        if row < 0:
+            return -1
+        if (
+            symbols[row]["name0"] == w0
+            and symbols[row]["name1"] == w1
+            and symbols[row]["name2"] == w2
+        ):
+            return row
+        at = (at + 1) & mask
+
+
+@kernel
+def find_account(
+    accounts: NDArray[Any], index: NDArray[np.int32], w0: int, w1: int, w2: int, w3: int
+) -> int:
+    """Return the number of an account, or -1."""
+    mask = len(index) - 1
+    at = hash_words(w0, w1, w2, w3) & mask
+    while True:
+        row = np.int64(index[at])
+        if row < 0:
+            return -1
+        if (
+            accounts[row]["name0"] == w0
+            and accounts[row]["name1"] == w1
+            and accounts[row]["name2"] == w2
+            and accounts[row]["name3"] == w3
+        ):
+            return row
+        at = (at + 1) & mask
+
+
+@kernel
+def _insert(index: NDArray[np.int32], hashed: int, row: int) -> None:
+    mask = len(index) - 1
+    at = hashed & mask
+    while index[at] >= 0:
+        at = (at + 1) & mask
+    index[at] = row
+
+
+@kernel
+def _hash(w0: int, w1: int, w2: int, w3: int) -> int:
+    return hash_words(w0, w1, w2, w3)
+
+
+def _empty_index(rows: int) -> NDArray[np.int32]:
+    size = 1 << max(4, (2 * rows - 1).bit_length())
+    return np.full(size, -1, np.int32)
+
+
+class SymbolTable:
+    """The venue's symbols: rows for kernels, and their names and definitions for Python."""
+
+    def __init__(self, config: Config) -> None:
+        self.definitions = config.symbols
+        self.rows = np.zeros(len(config.symbols), SYMBOL_ROW)
+        self.index = _empty_index(len(config.symbols))
+        self.numbers: dict[bytes, int] = {}
+        for number, symbol in enumerate(config.symbols):
+            name = symbol.name.encode()
+            words = name_words(name, SYMBOL_WORDS)
+            row = self.rows[number]
+            for i, word in enumerate(words):
+                row[f"name{i}"] = word
+            row["shard"] = config.shard_of(number)
+            row["tick_mantissa"], row["tick_scale"] = symbol.tick_parts
+            row["lot_mantissa"], row["lot_scale"] = symbol.lot_parts
+            # AvgPx has the configured decimals, and never fewer than the tick.
+            scale = max(config.fix.avg_px_decimals, int(row["tick_scale"]))
+            row["avg_scale"] = scale
+            row["avg_multiplier"] = row["tick_mantissa"] * 10 ** (scale - int(row["tick_scale"]))
+            _insert(self.index, int(_hash(*map(np.uint64, words), np.uint64(0))), number)
+            self.numbers[name] = number
+
+    def name(self, number: int) -> str:
+        """Return the name of a symbol."""
+        return self.definitions[number].name
+
+
+class AccountTable:
+    """The accounts: those configured, and in a test venue any that a client names.
+
+    Args:
+        capacity: most accounts, the unnamed one included.
+        is_open: whether unknown names are added.
+    """
+
+    def __init__(self, capacity: int, *, is_open: bool) -> None:
+        self.rows = np.zeros(capacity, ACCOUNT_ROW)
+        self.index = _empty_index(capacity)
+        self.names: list[bytes] = [b""]
+        self.numbers: dict[bytes, int] = {b"": 0}
+        self._is_open = is_open
+        _insert(self.index, int(_hash(*(np.uint64(0),) * 4)), 0)
+
+    def add(self, name: bytes, firm: int) -> int:
+        """Add an account; return its number. Raises OverflowError when the table is full."""
+        number = len(self.names)
+        if number >= len(self.rows):
+            raise OverflowError(f"the account table holds {len(self.rows)} accounts")
+        words = name_words(name, ACCOUNT_WORDS)
+        for i, word in enumerate(words):
+            self.rows[number][f"name{i}"] = word
+        self.rows[number]["firm"] = firm
+        self.names.append(name)
+        self.numbers[name] = number
+        _insert(self.index, int(_hash(*map(np.uint64, words))), number)
+        return number
+
+    def find(self, name: bytes) -> int:
+        """Return the number of an account, adding it where that is allowed; -1 if there is none."""
+        number = self.numbers.get(name)
+        if number is not None:
+            return number
+        if not self._is_open or len(self.names) >= len(self.rows) or len(name) > ACCOUNT_WORDS * 8:
+            return -1
+        return self.add(name, 0)
+
+
+def symbol_flags(policy: str) -> int:
+    """Return the flags of an ADD_SYMBOL command for a replace policy's name."""
+    return int(ReplacePolicy[policy.upper()])

@@ -1,0 +1,127 @@
+"""Compile every kernel of the venue before anything listens, or load it from the disk cache.
+
+The real objects are made at a small size and their kernels called once, so that exactly the types
+that serve
+clients are compiled. Processes forked afterwards have everything in place.
+"""
+
+import os
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import numpy as np
+
+from openoutcry.server.config import Capacity, Config, Log
+from openoutcry.server.config import Gateway as GatewayConfig
+
+#: A step that takes longer is compiling, and says so.
+_QUIET_S = 1.0
+
+
+def _small_config() -> Config:
+    return Config(
+        capacity=Capacity(
+            open_orders=64,
+            finished_orders=64,
+            levels=64,
+            symbols=8,
+            sessions=8,
+            accounts=8,
+            command_ring_records=64,
+            event_ring_records=64,
+        ),
+        log=Log(segment_bytes=1 << 20),
+        gateway=GatewayConfig(max_connections=2, receive_buffer_bytes=16384),
+    )
+
+
+class _Step:
+    """Prints what is being compiled, if it takes long enough for somebody to wonder."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._started = time.monotonic()
+        self._timer = threading.Timer(_QUIET_S, self._announce)
+        self._is_announced = False
+
+    def _announce(self) -> None:
+        self._is_announced = True
+        print(f"compiling {self._name} (first start only) …", file=sys.stderr, flush=True)
+
+    def __enter__(self) -> None:
+        self._timer.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+        if self._is_announced:
+            seconds = time.monotonic() - self._started
+            print(f"compiled {self._name} in {seconds:.1f} s", file=sys.stderr, flush=True)
+
+
+def warm_kernels() -> None:
+    """Compile or load all kernels of the shard, the gateway and the supervisor."""
+    with tempfile.TemporaryDirectory(prefix="openoutcry-warm-") as name:
+        folder = Path(name)
+        for what, step in _steps(folder):
+            with _Step(what):
+                step()
+
+
+def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
+    from openoutcry.engine.state import LoopExit, ShardWord
+    from openoutcry.server.control import ControlRing
+    from openoutcry.server.gateway import Gateway
+    from openoutcry.server.memory import VenueMemory
+    from openoutcry.server.outbound import await_release, count_latency
+    from openoutcry.server.shard import Shard
+    from openoutcry.server.supervisor import define_symbols
+
+    config = _small_config()
+    memory = VenueMemory.create(folder, 1, 1, 64, 64)
+
+    def shard() -> None:
+        rings = [ControlRing(memory, 0)]
+        define_symbols(rings, config)
+        memory.shards[0, ShardWord.STOP] = 1
+        Shard(config, memory, 0, folder, [-1]).run(os.getppid())
+        assert memory.shards[0, ShardWord.SEQ] == len(config.symbols)
+        assert LoopExit.STOPPED
+
+    def gateway() -> None:
+        made = Gateway(config, memory, folder)
+        made.set_comp_ids(1, "WARM")
+        made.accounts.find(b"WARM")
+        made.drain()
+        await_release(int(made._released[0]), int(made.memory.ring_headers[0, 0].ctypes.data), 0, 0)
+        count_latency(memory.stamps[0], 1, 1, made.metrics.histograms)
+        made.encode_fix_again(0, 0, 0, 1, 0, 0)
+        made.encode_binary_again(0, 0, 1, repeated=False)
+        made.orders.flush()
+        connection = _Unconnected(made.config.gateway.receive_buffer_bytes)
+        made.receive_binary(connection, 0, 0)  # type: ignore[arg-type]
+        made.receive_fix(connection, 0, 0)  # type: ignore[arg-type]
+
+    return [("the order book and its log", shard), ("the FIX and binary gateway", gateway)]
+
+
+class _Unconnected:
+    """What the inbound kernels read of a connection."""
+
+    session_number = 0
+
+    def __init__(self, size: int) -> None:
+        self.buffer = np.zeros(size, np.uint8)
+
+
+@click.command()
+def warm() -> None:
+    """Compile all kernels now, so that the first start is as quick as every other."""
+    started = time.monotonic()
+    warm_kernels()
+    print(f"kernels are ready ({time.monotonic() - started:.1f} s)", file=sys.stderr)
