@@ -1,16 +1,23 @@
-"""FIX messages in Python: parse, validate, encode. What the kernels do on the path, in plain words.
+"""FIX messages in Python: parse and encode what is not on the order path."""
 
-`parse` frames and splits; `validate` judges against the dictionary. The decode kernel must come to
-the same verdicts on orders.
-"""
-
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from openoutcry.protocol.errors import GarbledMessage
-from openoutcry.protocol.fix.enums import SessionRejectReason
+from openoutcry.protocol.fix.dictionary import DATA_TAGS
+from openoutcry.protocol.fix.tags import INVALID_TAG, NO_TAG
+from openoutcry.protocol.fix.validate import Problem, validate
+
+__all__ = ["Message", "Problem", "encode_message", "parse", "validate"]
 
 SOH = b"\x01"
+
+_HEAD = re.compile(rb"8=(FIX[^\x01]{0,13})\x019=([0-9]{1,9})\x01(?=35=)")
+_TRAILER = re.compile(rb"\x0110=([0-9]{3})\x01")
+_TRAILER_BYTES = 7
+_TAG = re.compile(rb"[1-9][0-9]{0,6}")
+_DATA_LENGTH = re.compile(rb"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,38 +49,52 @@ class Message:
         return int(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """What is wrong with a message: the content of a Reject(3)."""
-
-    #: RefTagID(371); None where there is no tag to name.
-    ref_tag: int | None
-    ref_msg_type: str
-    reason: SessionRejectReason
-    text: str
-
-
 def parse(frame: bytes) -> Message:
-    """Split one whole frame.
+    """Split one whole frame. Data fields may contain SOH: their length fields are believed.
 
     Raises:
-        GarbledMessage: BodyLength, CheckSum or the first three fields are wrong.
+        GarbledMessage: The first three fields, BodyLength or CheckSum are wrong, or the frame has
+            more or fewer bytes than it claims.
     """
-    if not frame.startswith(b"8=") or not frame.endswith(SOH):
-        raise GarbledMessage("no frame")
-    fields = []
-    for text in frame[:-1].split(SOH):
-        tag, _, value = text.partition(b"=")
-        fields.append((int(tag) if tag.isdigit() else 0, value))
-    if [tag for tag, _ in fields[:3]] != [8, 9, 35]:
-        raise GarbledMessage("first three fields")
+    head = _HEAD.match(frame)
+    if head is None:
+        raise GarbledMessage("BeginString, BodyLength and MsgType do not come first")
+    body_end = head.end() + int(head[2])
+    if body_end + _TRAILER_BYTES != len(frame):
+        raise GarbledMessage("BodyLength(9) is wrong")
+    trailer = _TRAILER.match(frame, body_end - 1)
+    if trailer is None:
+        raise GarbledMessage("CheckSum(10) is not where BodyLength(9) says")
+    if int(trailer[1]) != sum(frame[:body_end]) % 256:
+        raise GarbledMessage("CheckSum(10) is wrong")
+    fields = [(8, head[1]), (9, head[2])]
+    fields += _split(frame, head.end(), body_end)
+    fields.append((10, trailer[1]))
     return Message(fields[2][1].decode("latin-1"), fields, frame)
 
 
-def validate(message: Message) -> Problem | None:
-    """Judge a message against the dictionary; return the first thing that is wrong."""
-    del message
-    return None
+def _split(frame: bytes, pos: int, body_end: int) -> list[tuple[int, bytes]]:
+    fields = []
+    while pos < body_end:
+        stop = frame.index(SOH, pos)
+        name, equals, value = frame[pos:stop].partition(b"=")
+        if not equals:
+            fields.append((NO_TAG, name))
+        elif not _TAG.fullmatch(name):
+            fields.append((INVALID_TAG, frame[pos:stop]))
+        else:
+            fields.append((int(name), value))
+        pos = stop + 1
+        data_tag = DATA_TAGS.get(fields[-1][0])
+        if data_tag is not None and _DATA_LENGTH.fullmatch(value):
+            first = pos + len(b"%d=" % data_tag)
+            last = first + int(value)
+            # A length that fits nothing is not believed; `validate` names it.
+            if frame.startswith(b"%d=" % data_tag, pos) and last < body_end:
+                if frame[last : last + 1] == SOH:
+                    fields.append((data_tag, frame[first:last]))
+                    pos = last + 1
+    return fields
 
 
 def encode_message(begin_string: str, fields: Iterable[tuple[int, bytes | str | int]]) -> bytes:
@@ -84,6 +105,4 @@ def encode_message(begin_string: str, fields: Iterable[tuple[int, bytes | str | 
 
 
 def _to_bytes(value: bytes | str | int) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    return str(value).encode("latin-1")
+    return value if isinstance(value, bytes) else str(value).encode("latin-1")

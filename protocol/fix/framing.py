@@ -1,0 +1,204 @@
+"""Where a FIX frame begins and ends: BeginString, BodyLength, MsgType first, CheckSum last.
+
+A frame is `8=…|9=n|`, n bytes that begin with `35=`, and `10=ddd|`. What cannot become one is
+garbled as soon as a byte shows it. Reading goes on behind the `10=` field that follows the claimed
+length, else at the next `8=FIX`; a part of `8=FIX` at the end of what was received is kept.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.protocol.binary.words import address_of, load_byte, load_word
+from openoutcry.protocol.fix.layouts import GARBLED, OTHER, PARTIAL
+from openoutcry.protocol.fix.swar import BLOCK_BYTES, block_sum
+
+#: Longest BeginString, in characters.
+BEGIN_STRING_MAX = 16
+#: Most digits of BodyLength, leading zeros counted.
+BODY_LENGTH_DIGITS_MAX = 9
+#: `10=ddd` and SOH.
+TRAILER_BYTES = 7
+
+_SOH = 1
+_ZERO = ord("0")
+_EIGHT = ord("8")
+_EQUALS = ord("=")
+
+
+def _word(text: bytes) -> np.uint64:
+    return np.uint64(int.from_bytes(text, "little"))
+
+
+_BEGIN = np.frombuffer(b"8=FIX", np.uint8)
+_BODY_LENGTH = np.frombuffer(b"9=", np.uint8)
+_MSG_TYPE = np.frombuffer(b"35=", np.uint8)
+_CHECK_SUM = np.frombuffer(b"\x0110=", np.uint8)
+_FIX44_LOW = _word(b"8=FIX.4.")
+_FIX44_HIGH = _word(b"4\x019=")
+_FOUR_BYTES = np.uint64(0xFFFF_FFFF)
+_SOH_10 = _word(b"\x0110=\0\0\0\x01")
+_SOH_10_MASK = _word(b"\xff\xff\xff\xff\0\0\0\xff")
+#: Bytes of `8=FIX.4.4|9=`, and how many must be there to look at them as two words.
+_FIX44_BYTES = 12
+
+
+@kernel
+def next_begin(pos: int, end: int) -> int:
+    """Return the address of the next `8=FIX`, or of the part of one that ends the range, or end."""
+    while pos < end:
+        i = 0
+        while i < len(_BEGIN) and pos + i < end and load_byte(pos + i) == _BEGIN[i]:
+            i += 1
+        if i == len(_BEGIN) or pos + i == end:
+            return pos
+        pos += 1
+    return end
+
+
+@kernel
+def _any_begin(pos: int, end: int) -> tuple[int, int]:
+    """Read `8=FIX…|9=` at pos, whatever the version: (status, position behind it)."""
+    for i in range(len(_BEGIN)):
+        if pos + i == end:
+            return PARTIAL, 0
+        if load_byte(pos + i) != _BEGIN[i]:
+            return GARBLED, 0
+    last = pos + 2 + BEGIN_STRING_MAX
+    pos += len(_BEGIN)
+    while True:
+        if pos == end:
+            return PARTIAL, 0
+        if load_byte(pos) == _SOH:
+            break
+        if pos == last:
+            return GARBLED, 0
+        pos += 1
+    pos += 1
+    for i in range(len(_BODY_LENGTH)):
+        if pos + i == end:
+            return PARTIAL, 0
+        if load_byte(pos + i) != _BODY_LENGTH[i]:
+            return GARBLED, 0
+    return OTHER, pos + len(_BODY_LENGTH)
+
+
+@kernel
+def _odd_trailer(pos: int, end: int) -> tuple[int, int]:
+    """Judge `|10=ddd|` at pos that is not all there or not right: (status, where to go on or 0)."""
+    for i in range(len(_CHECK_SUM)):
+        if pos + i == end:
+            return PARTIAL, 0
+        if load_byte(pos + i) != _CHECK_SUM[i]:
+            return GARBLED, 0
+    pos += len(_CHECK_SUM)
+    for i in range(3):
+        if pos + i == end:
+            return PARTIAL, 0
+        if not 0 <= load_byte(pos + i) - _ZERO <= 9:
+            break
+    else:
+        if pos + 3 == end:
+            return PARTIAL, 0
+    stop = pos
+    while stop < end:
+        stop += 1
+        if load_byte(stop - 1) == _SOH:
+            return GARBLED, stop
+    return GARBLED, next_begin(pos, end)
+
+
+@inline_kernel
+def find_frame(start: int, end: int, max_bytes: int) -> tuple[int, int, int, int, bool]:
+    """Find the frame that begins at address `start`.
+
+    Returns (status, frame_end, body, body_end, whether it is FIX.4.4): OTHER for a whole frame
+    whose BodyLength and CheckSum are right; with PARTIAL frame_end is 0 while it is not known;
+    with GARBLED it is where to go on. `body` is where `35=` is, body_end where `10=` is.
+    """
+    is_fix44 = (
+        end - start >= _FIX44_BYTES
+        and load_word(start) == _FIX44_LOW
+        and load_word(start + 8) & _FOUR_BYTES == _FIX44_HIGH
+    )
+    pos = start + _FIX44_BYTES
+    if not is_fix44:
+        status, pos = _any_begin(start, end)
+        if status == PARTIAL:
+            return PARTIAL, 0, 0, 0, False
+        if status == GARBLED:
+            return GARBLED, next_begin(start + 1, end), 0, 0, False
+
+    length = 0
+    first = pos
+    while True:
+        if pos == end:
+            return PARTIAL, 0, 0, 0, False
+        char = load_byte(pos)
+        pos += 1
+        if char == _SOH and pos - 1 > first:
+            break
+        length = length * 10 + char - _ZERO
+        if (
+            not 0 <= char - _ZERO <= 9
+            or pos - first > BODY_LENGTH_DIGITS_MAX
+            or pos + length + TRAILER_BYTES - start > max_bytes
+        ):
+            return GARBLED, next_begin(start + 1, end), 0, 0, False
+
+    body = pos
+    body_end = body + length
+    frame_end = body_end + TRAILER_BYTES
+    if frame_end - start > max_bytes:
+        return GARBLED, next_begin(start + 1, end), 0, 0, False
+    for i in range(len(_MSG_TYPE)):
+        if body + i == end:
+            return PARTIAL, frame_end, 0, 0, False
+        if load_byte(body + i) != _MSG_TYPE[i]:
+            return GARBLED, next_begin(start + 1, end), 0, 0, False
+
+    claimed = -1
+    if frame_end <= end and load_word(body_end - 1) & _SOH_10_MASK == _SOH_10:
+        hundreds = load_byte(body_end + 3) - _ZERO
+        tens = load_byte(body_end + 4) - _ZERO
+        ones = load_byte(body_end + 5) - _ZERO
+        if 0 <= hundreds <= 9 and 0 <= tens <= 9 and 0 <= ones <= 9:
+            claimed = hundreds * 100 + tens * 10 + ones
+    if claimed < 0:
+        if body_end > end:
+            return PARTIAL, frame_end, 0, 0, False
+        status, resume = _odd_trailer(body_end - 1, end)
+        if status == PARTIAL:
+            return PARTIAL, frame_end, 0, 0, False
+        if resume == 0:
+            resume = next_begin(start + 1, end)
+        return GARBLED, resume, 0, 0, False
+
+    total = 0
+    pos = start
+    while pos < body_end:
+        total += block_sum(pos, min(body_end - pos, BLOCK_BYTES))
+        pos += BLOCK_BYTES
+    if total & 0xFF != claimed:
+        return GARBLED, frame_end, 0, 0, False
+    return OTHER, frame_end, body, body_end, is_fix44
+
+
+@kernel
+def scan_frame(
+    buf: NDArray[Any], start: int, end: int, max_message_bytes: int, bounds: NDArray[Any]
+) -> int:
+    """Find the frame at `start`, without a look at its fields.
+
+    `buf` is uint8 with SPARE_BYTES behind `end`; `bounds` (int64) gets frame_end in its first
+    place: behind the frame, or where to go on, or, with PARTIAL, where the frame will end (0 while
+    that is not known).
+
+    Returns OTHER for a whole frame, PARTIAL or GARBLED.
+    """
+    base = address_of(buf)
+    status, frame_end, _, _, _ = find_frame(base + start, base + end, max_message_bytes)
+    bounds[0] = frame_end - base if frame_end else 0
+    return status
