@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import IS_COMPILED, inline_kernel
+from openoutcry.config.jit import IS_COMPILED, lean_part
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -19,22 +19,22 @@ MIX = 0xBF58476D1CE4E5B9 - (1 << 64)
 
 if IS_COMPILED:
 
-    @inline_kernel
+    @lean_part
     def as_signed(word: Any) -> int:
         """Return the same 64 bits as a signed integer."""
         return np.int64(word)
 
-    @inline_kernel
+    @lean_part
     def as_unsigned(word: int) -> Any:
         """Return the same 64 bits as an unsigned integer, to be stored in a `<u8` field."""
         return np.uint64(word)
 
-    @inline_kernel
+    @lean_part
     def wrap_add(a: int, b: int) -> int:
         """Add, modulo 2^64."""
         return a + b
 
-    @inline_kernel
+    @lean_part
     def wrap_mul(a: int, b: int) -> int:
         """Multiply, modulo 2^64."""
         return a * b
@@ -62,19 +62,19 @@ else:
         return _wrap(int(a) * int(b))
 
 
-@inline_kernel
+@lean_part
 def is_below_unsigned(a: int, b: int) -> bool:
     """Compare two words as unsigned integers."""
     return (a ^ INT64_MIN) < (b ^ INT64_MIN)
 
 
-@inline_kernel
+@lean_part
 def fold(word: int) -> int:
     """Bring a word's upper half into its lower half, so that a multiplication spreads both."""
     return word ^ ((word >> 32) & LOW_32)
 
 
-@inline_kernel
+@lean_part
 def mix(state: int, word: int) -> int:
     """Take one more word into a running 64-bit hash."""
     mixed = wrap_mul(state ^ word, MIX)

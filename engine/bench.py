@@ -1,0 +1,383 @@
+"""The engine's micro-benchmark: a recorded, seeded order flow through the kernels, on one core.
+
+The flow is made first, against a book of its own, so that cancels and replaces name orders that rest
+then; what is timed is `process_batch` over the recorded commands alone, after a warm-up that fills the
+book. Percentiles come from a second pass that times each command by itself (the clock, about 30 ns, is
+included), throughput from the first.
+"""
+
+import platform
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.engine.atomics import CLOCK_MONOTONIC, clock_ns
+from openoutcry.engine.book import Book, Capacity, create_book
+from openoutcry.engine.enums import CommandKind, OrderType, ReportKind, TimeInForce
+from openoutcry.engine.match import process_batch
+from openoutcry.engine.records import COMMAND, REPORT
+from openoutcry.engine.words import as_signed, as_unsigned, mix
+
+_CHUNK = 1024
+_NIBBLES = 0x0F0F0F0F0F0F0F0F
+_LETTERS = 0x4141414141414141
+_SUFFIX = int.from_bytes(b"-BENCH01", "little")
+
+
+class Scenario(NamedTuple):
+    """What the flow looks like; shares are in thousandths, and the rest is marketable orders."""
+
+    name: str
+    symbols: int = 4
+    resting: int = 75_000
+    new: int = 450
+    cancel: int = 380
+    replace: int = 100
+    #: Resting prices lie within this many ticks of the middle, more of them near it.
+    width_ticks: int = 2_000
+    #: Ticks between neighbouring prices: 1 is a dense book, a large number spreads it over int64.
+    stride_ticks: int = 1
+    finished_orders: int = 0
+    max_qty: int = 100
+
+
+SCENARIOS = {
+    scenario.name: scenario
+    for scenario in (
+        Scenario("mixed"),
+        Scenario("mixed-window", finished_orders=1_000_000),
+        Scenario("symbols", symbols=1_000, resting=200_000),
+        Scenario("shallow", symbols=1, resting=2_000, width_ticks=50),
+        Scenario("one-level", symbols=1, width_ticks=1),
+        Scenario("wide", resting=100_000, width_ticks=1 << 20, stride_ticks=(1 << 40) + 7),
+        Scenario("sweeps", new=500, cancel=150, replace=50, max_qty=400),
+    )
+}
+
+#: An order that the generator believes to rest.
+_RESTING = np.dtype(
+    [("number", "<i8"), ("price", "<i8"), ("qty", "<i8"), ("symbol", "<i4"), ("side", "<i4")]
+)
+#: The generator's own state, one row.
+_FLOW = np.dtype([("seed", "<i8"), ("draws", "<i8"), ("number", "<i8"), ("open", "<i8")])
+
+
+@inline_kernel
+def _draw(flow: NDArray[Any], below: int) -> int:
+    flow[0]["draws"] += 1
+    word = mix(mix(flow[0]["seed"], flow[0]["draws"]), 0x5BD1E995)
+    return ((word >> 20) & 0xFFFFFFFF) % below
+
+
+@inline_kernel
+def _word_of(number: int) -> int:
+    """Spell 32 bits as eight letters."""
+    spread = (number & 0xFFFF) | ((number & 0xFFFF0000) << 16)
+    spread = (spread & 0x000000FF000000FF) | ((spread & 0x0000FF000000FF00) << 8)
+    return ((spread & 0x000F000F000F000F) | ((spread & 0x00F000F000F000F0) << 4)) + _LETTERS
+
+
+@inline_kernel
+def _number_of(word: int) -> int:
+    """Read eight letters as 32 bits."""
+    spread = word - _LETTERS
+    spread = (spread & 0x000F000F000F000F) | ((spread >> 4) & 0x00F000F000F000F0)
+    spread = (spread & 0x000000FF000000FF) | ((spread >> 8) & 0x0000FF000000FF00)
+    return (spread & 0xFFFF) | ((spread >> 16) & 0xFFFF0000)
+
+
+@inline_kernel
+def _forget(flow: NDArray[Any], resting: NDArray[Any], places: NDArray[Any], place: int) -> None:
+    last = flow[0]["open"] - 1
+    places[resting[place]["number"]] = -1
+    if place != last:
+        resting[place] = resting[last]
+        places[resting[place]["number"]] = place
+    flow[0]["open"] = last
+
+
+@inline_kernel
+def _remember(
+    flow: NDArray[Any],
+    resting: NDArray[Any],
+    places: NDArray[Any],
+    number: int,
+    symbol: int,
+    side: int,
+    price: int,
+    qty: int,
+) -> None:
+    place = flow[0]["open"]
+    row = resting[place]
+    row["number"] = number
+    row["price"] = price
+    row["qty"] = qty
+    row["symbol"] = symbol
+    row["side"] = side
+    places[number] = place
+    flow[0]["open"] = place + 1
+
+
+@inline_kernel
+def _draw_price(flow: NDArray[Any], middle: int, side: int, width: int, stride: int) -> int:
+    # The product of two draws lies near the middle more often than far from it.
+    offset = (_draw(flow, width) * _draw(flow, 1024)) >> 10
+    if side == 1:
+        return (middle - 1 - offset) * stride
+    return (middle + 1 + offset) * stride
+
+
+@kernel
+def _generate(
+    flow: NDArray[Any],
+    middles: NDArray[Any],
+    resting: NDArray[Any],
+    places: NDArray[Any],
+    commands: NDArray[Any],
+    first: int,
+    stop: int,
+    shares: NDArray[Any],
+    width: int,
+    stride: int,
+    max_qty: int,
+) -> None:
+    """Write commands first … stop - 1; `shares` are new, cancel, replace (thousandths) and target."""
+    target = shares[3]
+    for i in range(first, stop):
+        command = commands[i]
+        draw = _draw(flow, 1000)
+        count = flow[0]["open"]
+        # Gently back to the target: near it the shares are as wanted.
+        if count < target // 2:
+            draw = np.int64(0)
+        elif count > target + target // 16 and draw < shares[0]:
+            draw = shares[0]
+        flow[0]["number"] += 1
+        number = flow[0]["number"]
+        command["seq"] = i + 1
+        command["time_ns"] = i + 1
+        command["inbound_seq"] = 0
+        command["session"] = 1
+        command["ord_type"] = OrderType.LIMIT.value
+        command["tif"] = TimeInForce.GTC.value
+        command["id0"] = as_unsigned(_word_of(number))
+        command["id1"] = _SUFFIX
+        qty = _draw(flow, max_qty) + 1
+        if draw < shares[0] or draw >= shares[0] + shares[1] + shares[2] or count == 0:
+            symbol = _draw(flow, len(middles))
+            side = _draw(flow, 2) + 1
+            if _draw(flow, 64) == 0:
+                middles[symbol] += _draw(flow, 3) - 1
+            command["kind"] = CommandKind.NEW.value
+            command["symbol"] = symbol
+            command["side"] = side
+            command["qty_lots"] = qty
+            if draw < shares[0]:
+                price = _draw_price(flow, middles[symbol], side, width, stride)
+                _remember(flow, resting, places, number, symbol, side, price, qty)
+            else:
+                price = (middles[symbol] + (width if side == 1 else -width)) * stride
+                command["tif"] = TimeInForce.IOC.value
+            command["price_ticks"] = price
+            continue
+        place = _draw(flow, count)
+        old = resting[place]["number"]
+        symbol, side = np.int64(resting[place]["symbol"]), np.int64(resting[place]["side"])
+        command["symbol"] = symbol
+        command["side"] = side
+        command["orig0"] = as_unsigned(_word_of(old))
+        command["orig1"] = _SUFFIX
+        if draw < shares[0] + shares[1]:
+            command["kind"] = CommandKind.CANCEL.value
+            _forget(flow, resting, places, place)
+            continue
+        command["kind"] = CommandKind.REPLACE.value
+        price = resting[place]["price"]
+        qty = resting[place]["qty"]
+        if _draw(flow, 2) == 0:
+            price = _draw_price(flow, middles[symbol], side, width, stride)
+        _forget(flow, resting, places, place)
+        _remember(flow, resting, places, number, symbol, side, price, qty)
+        command["price_ticks"] = price
+        command["qty_lots"] = qty
+
+
+@kernel
+def _absorb(
+    flow: NDArray[Any],
+    resting: NDArray[Any],
+    places: NDArray[Any],
+    reports: NDArray[Any],
+    count: int,
+) -> int:
+    """Take from the generator's orders what the reports say is gone; return how many were declined."""
+    declined = 0
+    for i in range(count):
+        kind = reports[i]["kind"]
+        is_declined = kind == ReportKind.CANCEL_REJECTED or kind == ReportKind.REJECTED
+        if is_declined:
+            declined += 1
+        if is_declined or (kind == ReportKind.TRADE and reports[i]["leaves_qty"] == 0):
+            place = places[_number_of(as_signed(reports[i]["id0"]))]
+            if place >= 0:
+                _forget(flow, resting, places, place)
+    return declined
+
+
+@kernel
+def _time_each(
+    book: Book,
+    commands: NDArray[Any],
+    first: int,
+    stop: int,
+    reports: NDArray[Any],
+    nanoseconds: NDArray[Any],
+) -> None:
+    """Process commands one by one, noting the time of each."""
+    before = clock_ns(CLOCK_MONOTONIC)
+    for i in range(first, stop):
+        process_batch(book, commands, i, i + 1, reports, 1, 0, len(reports))
+        after = clock_ns(CLOCK_MONOTONIC)
+        nanoseconds[i - first] = after - before
+        before = after
+
+
+class Flow(NamedTuple):
+    """A recorded flow: the commands, how many of them fill the book first, and what they yielded."""
+
+    commands: NDArray[Any]
+    warm_up: int
+    reports: int
+    declined: int
+    trades: int
+
+
+def _new_book(scenario: Scenario) -> Book:
+    capacity = Capacity(finished_orders=scenario.finished_orders)
+    book = create_book(capacity)
+    symbols = np.zeros(scenario.symbols, COMMAND)
+    symbols["kind"] = CommandKind.ADD_SYMBOL
+    symbols["symbol"] = np.arange(scenario.symbols)
+    symbols["price_ticks"], symbols["price2_ticks"] = -(1 << 63), (1 << 63) - 1
+    symbols["qty_lots"], symbols["qty2_lots"] = 1, 1 << 40
+    process_batch(book, symbols, 0, len(symbols), np.zeros(1, REPORT), 1, 0, 1)
+    return book
+
+
+def record_flow(scenario: Scenario, messages: int, seed: int = 1) -> Flow:
+    """Make a scenario's commands: a warm-up that fills the book, then `messages` more."""
+    warm_up = scenario.resting * 2 // _CHUNK * _CHUNK + _CHUNK
+    total = warm_up + messages
+    commands = np.zeros(total, COMMAND)
+    flow = np.zeros(1, _FLOW)
+    flow["seed"] = seed
+    middles = np.full(scenario.symbols, 100_000, np.int64)
+    resting = np.zeros(scenario.resting * 2 + _CHUNK, _RESTING)
+    places = np.full(total + 1, -1, np.int64)
+    shares = np.array([scenario.new, scenario.cancel, scenario.replace, scenario.resting])
+    reports = np.zeros(1 << 18, REPORT)
+    book = _new_book(scenario)
+    produced = declined = trades = 0
+    for first in range(0, total, _CHUNK):
+        stop = min(first + _CHUNK, total)
+        _generate(
+            *(flow, middles, resting, places, commands, first, stop, shares),
+            *(scenario.width_ticks, scenario.stride_ticks, scenario.max_qty),
+        )
+        done, count = process_batch(book, commands, first, stop, reports, 1, 0, len(reports))
+        if done != stop:
+            raise RuntimeError(f"the report buffer is too small for scenario {scenario.name}")
+        refused = _absorb(flow, resting, places, reports, count)
+        if first >= warm_up:
+            produced += count
+            declined += refused
+            trades += int(np.count_nonzero(reports["kind"][:count] == ReportKind.TRADE)) // 2
+    return Flow(commands, warm_up, produced, declined, trades)
+
+
+def bench_engine(
+    scenario: str = "mixed", messages: int = 1_000_000, seed: int = 1
+) -> dict[str, Any]:
+    """Run one scenario and return its figures: messages, messages_per_s, latency_ns and the flow's mix."""
+    wanted = SCENARIOS[scenario]
+    flow = record_flow(wanted, messages, seed)
+    commands, warm_up = flow.commands, flow.warm_up
+    # As many report rows as two batches of a shard: the rows of a log are written once and are not
+    # read again by this core.
+    reports = np.zeros(1 << 18, REPORT)
+    book = _new_book(wanted)
+    _run(book, commands, 0, warm_up, reports)
+    resting = int(book.state[0]["open_orders"])
+    started = time.perf_counter_ns()
+    _run(book, commands, warm_up, len(commands), reports)
+    elapsed = time.perf_counter_ns() - started
+    levels = int(book.state[0]["levels_used"])
+    book = _new_book(wanted)
+    _run(book, commands, 0, warm_up, reports)
+    nanoseconds = np.zeros(messages, np.int64)
+    _time_each(book, commands, warm_up, len(commands), reports, nanoseconds)
+    kinds = commands["kind"][warm_up:]
+    latencies = {"all": _percentiles(nanoseconds)}
+    for kind in (CommandKind.NEW, CommandKind.CANCEL, CommandKind.REPLACE):
+        latencies[kind.name.lower()] = _percentiles(nanoseconds[kinds == kind])
+    return {
+        "scenario": wanted.name,
+        "messages": messages,
+        "messages_per_s": messages * 1e9 / elapsed,
+        "latency_ns": latencies["all"],
+        "latency_ns_by_kind": latencies,
+        "resting": resting,
+        "levels": levels,
+        "declined": flow.declined,
+        "trades": flow.trades,
+        "reports": flow.reports,
+    }
+
+
+def _run(book: Book, commands: NDArray[Any], first: int, stop: int, reports: NDArray[Any]) -> None:
+    while first < stop:
+        first, _ = process_batch(book, commands, first, stop, reports, 1, 0, len(reports))
+
+
+def _percentiles(nanoseconds: NDArray[Any]) -> dict[str, int]:
+    if not len(nanoseconds):
+        return {}
+    points = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
+    return {name: int(np.percentile(nanoseconds, point)) for name, point in points.items()}
+
+
+def bench_all(messages: int = 1_000_000, seed: int = 1) -> dict[str, Any]:
+    """Run every scenario; return the figures by name, the slowest, and the machine."""
+    scenarios = {name: bench_engine(name, messages, seed) for name in SCENARIOS}
+    worst = min(scenarios.values(), key=lambda figures: figures["messages_per_s"])
+    return {
+        "scenarios": scenarios,
+        "worst": {"scenario": worst["scenario"], "messages_per_s": worst["messages_per_s"]},
+        "machine": {
+            "machine": platform.machine(),
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+    }
+
+
+def format_figures(figures: dict[str, Any]) -> str:
+    """Return one line of a scenario's figures, for a terminal."""
+    latency = figures["latency_ns"]
+    return (
+        f"{figures['scenario']:14} {figures['messages_per_s'] / 1e6:6.2f} M messages/s   "
+        f"p50 {latency['p50']} p99 {latency['p99']} p99.9 {latency['p999']} "
+        f"max {latency['max']} ns   "
+        f"{figures['resting']} resting on {figures['levels']} levels, "
+        f"{figures['trades']} trades, {figures['declined']} declined"
+    )
+
+
+if __name__ == "__main__":
+    import sys
+
+    for name in sys.argv[1:] or ["mixed"]:
+        print(format_figures(bench_engine(name)))

@@ -1,0 +1,213 @@
+"""The price levels of a side in price order: a B+-tree of keys, searched only when a level is made.
+
+A level's neighbours are links in its row, the best level is in the side's row, and a level that exists
+is found by hash; so the tree answers one question, "between which levels does this new price lie", for
+any distribution of int64 prices, in at most four nodes for 131,072 levels. Nodes hold 12 to 32 keys
+(four cache lines); full nodes are split and thin ones filled on the way down, so there is no path to
+remember. In an inner node, key j is a lower bound of child j's keys; the first is never looked at.
+"""
+
+import numpy as np
+
+from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.engine.book import TREE_FANOUT, TREE_MIN, Book
+from openoutcry.engine.records import NIL
+
+
+@lean_part
+def _take_node(book: Book) -> int:
+    state = book.state
+    node = state[0]["node_free"]
+    if node != NIL:
+        state[0]["node_free"] = book.tree_refs[node * TREE_FANOUT]
+    else:
+        node = state[0]["node_fresh"]
+        state[0]["node_fresh"] = node + 1
+    state[0]["nodes_used"] += 1
+    return node
+
+
+@lean_part
+def _give_node(book: Book, node: int) -> None:
+    state = book.state
+    book.tree_counts[node] = 0
+    book.tree_refs[node * TREE_FANOUT] = state[0]["node_free"]
+    state[0]["node_free"] = node
+    state[0]["nodes_used"] -= 1
+
+
+@lean_part
+def _insert_at(book: Book, node: int, place: int, key: int, ref: int) -> None:
+    keys, refs = book.tree_keys, book.tree_refs
+    first = node * TREE_FANOUT
+    stop = first + book.tree_counts[node]
+    # One array a loop: LLVM makes each a memmove.
+    for j in range(stop, first + place, -1):
+        keys[j] = keys[j - 1]
+    for j in range(stop, first + place, -1):
+        refs[j] = refs[j - 1]
+    keys[first + place] = key
+    refs[first + place] = ref
+    book.tree_counts[node] += 1
+
+
+@lean_part
+def _remove_at(book: Book, node: int, place: int) -> None:
+    keys, refs = book.tree_keys, book.tree_refs
+    first = node * TREE_FANOUT
+    stop = first + book.tree_counts[node] - 1
+    for j in range(first + place, stop):
+        keys[j] = keys[j + 1]
+    for j in range(first + place, stop):
+        refs[j] = refs[j + 1]
+    book.tree_counts[node] -= 1
+
+
+@lean_part
+def _count_up_to(book: Book, node: int, start: int, key: int) -> int:
+    """Return how many of a node's keys from place `start` on are at most `key`."""
+    first = node * TREE_FANOUT
+    count = np.int64(0)
+    for j in range(first + start, first + book.tree_counts[node]):
+        count += book.tree_keys[j] <= key
+    return count
+
+
+@lean_part
+def _child_place(book: Book, node: int, key: int) -> int:
+    return _count_up_to(book, node, 1, key)
+
+
+@lean_part
+def _move(book: Book, source: int, target: int, count: int) -> None:
+    """Copy `count` entries from entry `source` on to entry `target` on."""
+    for j in range(count):
+        book.tree_keys[target + j] = book.tree_keys[source + j]
+    for j in range(count):
+        book.tree_refs[target + j] = book.tree_refs[source + j]
+
+
+@lean_kernel
+def _split_child(book: Book, parent: int, place: int) -> None:
+    """Move the upper half of a full child to a new node right of it."""
+    keys, refs = book.tree_keys, book.tree_refs
+    left = np.int64(refs[parent * TREE_FANOUT + place])
+    right = _take_node(book)
+    half = TREE_FANOUT // 2
+    source = left * TREE_FANOUT + half
+    target = right * TREE_FANOUT
+    _move(book, source, target, TREE_FANOUT - half)
+    book.tree_counts[left] = half
+    book.tree_counts[right] = TREE_FANOUT - half
+    _insert_at(book, parent, place + 1, keys[target], right)
+
+
+@lean_kernel
+def _fill_child(book: Book, parent: int, place: int, is_leaf: bool) -> None:
+    """Merge a thin child with a sibling, or level the two out."""
+    keys, refs, counts = book.tree_keys, book.tree_refs, book.tree_counts
+    base = parent * TREE_FANOUT
+    if place == counts[parent] - 1:
+        place -= 1
+    left = np.int64(refs[base + place])
+    right = np.int64(refs[base + place + 1])
+    left_first = left * TREE_FANOUT
+    right_first = right * TREE_FANOUT
+    left_count = np.int64(counts[left])
+    right_count = np.int64(counts[right])
+    total = left_count + right_count
+    if not is_leaf:
+        # The right node's first key, till now minus infinity, becomes one among others.
+        keys[right_first] = keys[base + place + 1]
+    if total <= TREE_FANOUT - 4:
+        _move(book, right_first, left_first + left_count, right_count)
+        counts[left] = total
+        _remove_at(book, parent, place + 1)
+        _give_node(book, right)
+        return
+    wanted = total // 2
+    if left_count < wanted:
+        moved = wanted - left_count
+        _move(book, right_first, left_first + left_count, moved)
+        _move(book, right_first + moved, right_first, right_count - moved)
+    else:
+        moved = left_count - wanted
+        for j in range(right_count - 1, -1, -1):
+            keys[right_first + moved + j] = keys[right_first + j]
+        for j in range(right_count - 1, -1, -1):
+            refs[right_first + moved + j] = refs[right_first + j]
+        _move(book, left_first + wanted, right_first, moved)
+    counts[left] = wanted
+    counts[right] = total - wanted
+    keys[base + place + 1] = keys[right_first]
+
+
+@lean_kernel
+def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
+    """Enter a level's key, and return the levels next to it: (better, worse), NIL at the ends."""
+    sides, refs, counts = book.sides, book.tree_refs, book.tree_counts
+    node = np.int64(sides[side]["tree_root"])
+    if node == NIL:
+        node = _take_node(book)
+        sides[side]["tree_root"] = node
+        sides[side]["tree_height"] = 0
+        counts[node] = 0
+        _insert_at(book, node, 0, key, level)
+        return np.int64(NIL), np.int64(NIL)
+    height = np.int64(sides[side]["tree_height"])
+    if counts[node] == TREE_FANOUT:
+        root = _take_node(book)
+        counts[root] = 1
+        book.tree_keys[root * TREE_FANOUT] = book.tree_keys[node * TREE_FANOUT]
+        refs[root * TREE_FANOUT] = node
+        _split_child(book, root, 0)
+        sides[side]["tree_root"] = root
+        height += 1
+        sides[side]["tree_height"] = height
+        node = root
+    while height > 0:
+        place = _child_place(book, node, key)
+        child = np.int64(refs[node * TREE_FANOUT + place])
+        if counts[child] == TREE_FANOUT:
+            _split_child(book, node, place)
+            if book.tree_keys[node * TREE_FANOUT + place + 1] <= key:
+                child = np.int64(refs[node * TREE_FANOUT + place + 1])
+        node = child
+        height -= 1
+    place = _count_up_to(book, node, 0, key)
+    if place > 0:
+        better = np.int64(refs[node * TREE_FANOUT + place - 1])
+        worse = np.int64(book.levels[better]["next"])
+    else:
+        worse = np.int64(refs[node * TREE_FANOUT])
+        better = np.int64(book.levels[worse]["prev"])
+    _insert_at(book, node, place, key, level)
+    return better, worse
+
+
+@lean_kernel
+def remove_key(book: Book, side: int, key: int) -> None:
+    """Take out a key that is in the tree."""
+    sides, refs, counts = book.sides, book.tree_refs, book.tree_counts
+    node = np.int64(sides[side]["tree_root"])
+    height = np.int64(sides[side]["tree_height"])
+    while height > 0:
+        place = _child_place(book, node, key)
+        child = np.int64(refs[node * TREE_FANOUT + place])
+        if counts[child] <= TREE_MIN:
+            _fill_child(book, node, place, height == 1)
+            if counts[node] == 1:
+                # Only a root gets so thin: its last child takes its place.
+                child = np.int64(refs[node * TREE_FANOUT])
+                _give_node(book, node)
+                sides[side]["tree_root"] = child
+                sides[side]["tree_height"] = height - 1
+            else:
+                place = _child_place(book, node, key)
+                child = np.int64(refs[node * TREE_FANOUT + place])
+        node = child
+        height -= 1
+    _remove_at(book, node, _count_up_to(book, node, 0, key) - 1)
+    if counts[node] == 0:
+        _give_node(book, node)
+        sides[side]["tree_root"] = NIL
