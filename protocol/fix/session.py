@@ -211,7 +211,8 @@ class Session:
             self._refuse_size(len(frame), now_ms)
             return self._take_events()
         message = parse(frame) if isinstance(frame, bytes) else frame
-        self.note_received(now_ms)
+        self._last_received_ms = now_ms
+        self._test_request_ms = None
         if self.connection is State.AWAITING_LOGON:
             self._first_of_initiator(message, now_ms)
         elif self.connection is State.LOGON_SENT:
@@ -302,14 +303,15 @@ class Session:
             due.append(waiting_since + self._grace_ms)
         return min(due, default=None)
 
-    def note_received(self, now_ms: int) -> None:
-        """Tell the timers that a message came in (the fast path calls this itself)."""
-        self._last_received_ms = now_ms
-        self._test_request_ms = None
+    def note_received(self, received_ms: int) -> None:
+        """Tell the timers when the fast path last took a message in; an old time is ignored."""
+        if received_ms > self._last_received_ms:
+            self._last_received_ms = received_ms
+            self._test_request_ms = None
 
-    def note_sent(self, now_ms: int) -> None:
-        """Tell the timers that the fast path sent a message."""
-        self._outbox.last_sent_ms = now_ms
+    def note_sent(self, sent_ms: int) -> None:
+        """Tell the timers when the fast path last sent a message; an old time is ignored."""
+        self._outbox.last_sent_ms = max(self._outbox.last_sent_ms, sent_ms)
 
     # -- sending
 

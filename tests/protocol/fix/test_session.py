@@ -177,6 +177,16 @@ def test_the_next_timeout_is_the_earliest(bench: Bench) -> None:
     assert session.next_timeout_ms() is None
 
 
+def test_the_fast_path_may_tell_an_old_time_again(bench: Bench) -> None:
+    received_ms = bench.now_ms
+    bench.advance(36)
+    bench.session.note_received(received_ms)
+    bench.session.note_sent(received_ms)
+    assert bench.advance(29) == []
+    bench.session.note_received(received_ms)
+    assert bench.advance(7)[-1] == "closed"
+
+
 def test_polling_exactly_at_each_timeout_is_enough(bench: Bench) -> None:
     sent: list[str] = []
     while (due := bench.session.next_timeout_ms()) is not None:

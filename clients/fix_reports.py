@@ -1,0 +1,227 @@
+"""What a FIX venue answers, as typed values with `Decimal` prices and quantities."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+
+from openoutcry.protocol.fix.message import Message
+
+_ZERO = Decimal(0)
+
+
+class Side(StrEnum):
+    """Side(54)."""
+
+    BUY = "1"
+    SELL = "2"
+
+
+class OrdType(StrEnum):
+    """OrdType(40)."""
+
+    MARKET = "1"
+    LIMIT = "2"
+
+
+class TimeInForce(StrEnum):
+    """TimeInForce(59)."""
+
+    DAY = "0"
+    GTC = "1"
+    IOC = "3"
+    FOK = "4"
+
+
+class ExecType(StrEnum):
+    """ExecType(150): what happened."""
+
+    NEW = "0"
+    CANCELED = "4"
+    REPLACED = "5"
+    REJECTED = "8"
+    EXPIRED = "C"
+    TRADE = "F"
+    ORDER_STATUS = "I"
+
+
+class OrdStatus(StrEnum):
+    """OrdStatus(39): how the order stands."""
+
+    NEW = "0"
+    PARTIALLY_FILLED = "1"
+    FILLED = "2"
+    DONE_FOR_DAY = "3"
+    CANCELED = "4"
+    REPLACED = "5"
+    PENDING_CANCEL = "6"
+    REJECTED = "8"
+    PENDING_NEW = "A"
+    EXPIRED = "C"
+    PENDING_REPLACE = "E"
+
+
+#: The order can have no more fills.
+FINAL_STATUSES = frozenset(
+    {OrdStatus.FILLED, OrdStatus.CANCELED, OrdStatus.REJECTED, OrdStatus.EXPIRED}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionReport:
+    """ExecutionReport(8). Codes are the wire's characters: compare them with the enums above."""
+
+    cl_ord_id: str
+    #: Of the request that a replace or cancel answered; empty otherwise.
+    orig_cl_ord_id: str
+    order_id: str
+    exec_id: str
+    exec_type: str
+    ord_status: str
+    symbol: str
+    side: str
+    order_qty: Decimal
+    #: None for a market order.
+    price: Decimal | None
+    last_qty: Decimal
+    last_px: Decimal | None
+    leaves_qty: Decimal
+    cum_qty: Decimal
+    avg_px: Decimal
+    #: OrdRejReason(103), None unless rejected.
+    ord_rej_reason: int | None
+    text: str
+    #: Resent by the venue: the client may have seen it before a crash of its own.
+    is_poss_dup: bool
+    message: Message
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the order can have no more fills."""
+        return self.ord_status in FINAL_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class OrderCancelReject:
+    """OrderCancelReject(9): a cancel or replace was declined, the order stands as it did."""
+
+    cl_ord_id: str
+    orig_cl_ord_id: str
+    order_id: str
+    ord_status: str
+    #: CxlRejReason(102).
+    cxl_rej_reason: int | None
+    #: CxlRejResponseTo(434): `1` cancel, `2` replace.
+    response_to: str
+    text: str
+    is_poss_dup: bool
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """Reject(3): the venue could not read one of our messages."""
+
+    ref_seq_num: int
+    ref_tag: int | None
+    ref_msg_type: str
+    #: SessionRejectReason(373).
+    reason: int | None
+    text: str
+    #: ClOrdID of the refused message, where this client sent it on this connection.
+    cl_ord_id: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class BusinessReject:
+    """BusinessMessageReject(j): good FIX that the venue does not serve."""
+
+    ref_seq_num: int
+    ref_msg_type: str
+    #: BusinessRejectReason(380).
+    reason: int | None
+    #: BusinessRejectRefID(379): the ClOrdID, as a rule.
+    cl_ord_id: str
+    text: str
+    message: Message
+
+
+Report = ExecutionReport | OrderCancelReject | Reject | BusinessReject
+
+
+def read_report(message: Message, *, rejected_cl_ord_id: str = "") -> Report | None:
+    """Return the typed form of a message, or None for a type that is no report."""
+    match message.msg_type:
+        case "8":
+            return _execution_report(message)
+        case "9":
+            return OrderCancelReject(
+                cl_ord_id=_text(message, 11),
+                orig_cl_ord_id=_text(message, 41),
+                order_id=_text(message, 37),
+                ord_status=_text(message, 39),
+                cxl_rej_reason=_int(message, 102),
+                response_to=_text(message, 434),
+                text=_text(message, 58),
+                is_poss_dup=message.get(43) == b"Y",
+                message=message,
+            )
+        case "3":
+            return Reject(
+                ref_seq_num=_int(message, 45) or 0,
+                ref_tag=_int(message, 371),
+                ref_msg_type=_text(message, 372),
+                reason=_int(message, 373),
+                text=_text(message, 58),
+                cl_ord_id=rejected_cl_ord_id,
+                message=message,
+            )
+        case "j":
+            return BusinessReject(
+                ref_seq_num=_int(message, 45) or 0,
+                ref_msg_type=_text(message, 372),
+                reason=_int(message, 380),
+                cl_ord_id=_text(message, 379) or rejected_cl_ord_id,
+                text=_text(message, 58),
+                message=message,
+            )
+        case _:
+            return None
+
+
+def _execution_report(message: Message) -> ExecutionReport:
+    return ExecutionReport(
+        cl_ord_id=_text(message, 11),
+        orig_cl_ord_id=_text(message, 41),
+        order_id=_text(message, 37),
+        exec_id=_text(message, 17),
+        exec_type=_text(message, 150),
+        ord_status=_text(message, 39),
+        symbol=_text(message, 55),
+        side=_text(message, 54),
+        order_qty=_decimal(message, 38) or _ZERO,
+        price=_decimal(message, 44),
+        last_qty=_decimal(message, 32) or _ZERO,
+        last_px=_decimal(message, 31),
+        leaves_qty=_decimal(message, 151) or _ZERO,
+        cum_qty=_decimal(message, 14) or _ZERO,
+        avg_px=_decimal(message, 6) or _ZERO,
+        ord_rej_reason=_int(message, 103),
+        text=_text(message, 58),
+        is_poss_dup=message.get(43) == b"Y",
+        message=message,
+    )
+
+
+def _text(message: Message, tag: int) -> str:
+    return (message.get(tag) or b"").decode("utf-8", "replace")
+
+
+def _decimal(message: Message, tag: int) -> Decimal | None:
+    value = message.get(tag)
+    return None if value is None else Decimal(value.decode("ascii"))
+
+
+def _int(message: Message, tag: int) -> int | None:
+    value = message.get(tag)
+    return int(value) if value and value.removeprefix(b"-").isdigit() else None
