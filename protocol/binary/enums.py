@@ -9,7 +9,7 @@ from enum import IntEnum
 #: Version of the protocol that this package speaks.
 VERSION = 1
 
-#: Largest payload that either side accepts, in bytes, if not configured otherwise.
+#: Largest payload that a client must accept, in bytes, and the default on both sides here.
 MAX_PAYLOAD_BYTES = 4096
 
 #: Longest ClOrdID and longest account, in characters.

@@ -113,7 +113,7 @@ def test_an_example_is_what_the_code_sends_and_reads(name: str, elements: str, f
 
 def test_numbers_in_the_text() -> None:
     assert f"version {enums.VERSION}" in PAGE.splitlines()[0]
-    assert f"up to {enums.MAX_PAYLOAD_BYTES}\nbytes" in PAGE
+    assert f"must take up to {enums.MAX_PAYLOAD_BYTES} bytes" in PAGE
     assert f"1 to {enums.CL_ORD_ID_MAX} printable" in PAGE
     assert f"up to {enums.ACCOUNT_MAX} printable" in PAGE
 
