@@ -322,3 +322,12 @@ def test_what_only_works_badly_is_a_warning():
 def test_default_shared_memory_fits_64_mb():
     capacity = Capacity()
     assert capacity.command_ring_records * 192 + capacity.event_ring_records * 64 < 48 << 20
+
+
+def test_the_documented_example_is_valid(tmp_path: Path):
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    path = tmp_path / "venue.yaml"
+    path.write_text(page.read_text().partition("```yaml\n")[2].partition("```")[0])
+    config = load_config(path, ["shards=[{core: 1}]"])
+    assert config.listen.fix == 9001
+    assert [symbol.max_price_ticks for symbol in config.symbols] == [10_000_000]

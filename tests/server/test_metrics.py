@@ -142,3 +142,18 @@ def test_a_scrape_leaves_no_file_open(venue: VenueFolder):
     for _ in range(3):
         scrape(venue.folder)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_the_documentation_lists_what_is_exported(venue: VenueFolder):
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    rows = [line for line in page.read_text().splitlines() if line.startswith("| `openoutcry_")]
+    listed: dict[str, set[str]] = {}
+    for row in rows:
+        names, labels = row.split("|")[1:3]
+        for name in names.split(","):
+            listed[name.strip().strip("`")] = {one.strip() for one in labels.split(",")} - {""}
+    found = {}
+    for family in scrape(venue.folder).values():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        found[name] = set().union(*(sample.labels for sample in family.samples)) - {"le"}
+    assert listed == found
