@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.protocol.binary.enums import MessageType
 from openoutcry.protocol.binary.frames import HEADER_BYTES
 from openoutcry.protocol.binary.layouts import NO_AVG_PX, OTHER, PARTIAL, REPORT, TOO_LONG
@@ -51,7 +51,7 @@ _NIL = 0xC0
 _ZERO = np.uint64(0)
 
 
-@kernel
+@lean_kernel
 def encode_request(out: NDArray[Any], pos: int, fields: NDArray[Any], k: int) -> int:
     """Write row `k` of `fields` (ORDER_FIELDS, with its tag) as a frame; return the position after
     it.
@@ -99,7 +99,7 @@ def encode_request(out: NDArray[Any], pos: int, fields: NDArray[Any], k: int) ->
     return pos - base
 
 
-@inline_kernel
+@lean_part
 def _read_bool(pos: int, end: int) -> tuple[int, int]:
     if pos >= end:
         return 0, BAD
@@ -109,14 +109,14 @@ def _read_bool(pos: int, end: int) -> tuple[int, int]:
     return first - _FALSE, pos + 1
 
 
-@inline_kernel
+@lean_part
 def _read_avg_px(pos: int, end: int) -> tuple[int, int]:
     if pos < end and load_byte(pos) == _NIL:
         return NO_AVG_PX, pos + 1
     return read_int(pos, end)
 
 
-@inline_kernel
+@lean_part
 def _decode_reject(pos: int, end: int, base: int, row: Any) -> int:
     pos = read_cl_ord_id(pos, end, 0, row)
     if pos == BAD:
@@ -153,7 +153,7 @@ def _decode_reject(pos: int, end: int, base: int, row: Any) -> int:
     return REPORT
 
 
-@kernel
+@lean_kernel
 def decode_report(
     buf: NDArray[Any], start: int, end: int, max_payload: int, values: NDArray[Any], k: int
 ) -> int:

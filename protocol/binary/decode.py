@@ -8,7 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import kernel
+from openoutcry.config.jit import lean_kernel
 from openoutcry.protocol.binary.enums import MessageType
 from openoutcry.protocol.binary.frames import HEADER_BYTES
 from openoutcry.protocol.binary.layouts import ORDER, OTHER, PARTIAL, TOO_LONG
@@ -29,7 +29,7 @@ _STATUS = int(MessageType.STATUS)
 _SYMBOL_MAX = 2**31 - 1
 
 
-@kernel
+@lean_kernel
 def decode_message(
     buf: NDArray[Any], start: int, end: int, max_payload: int, fields: NDArray[Any], k: int
 ) -> int:

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import kernel
+from openoutcry.config.jit import lean_kernel
 from openoutcry.protocol.binary.enums import MessageType
 from openoutcry.protocol.binary.frames import HEADER_BYTES
 from openoutcry.protocol.binary.layouts import NO_AVG_PX
@@ -19,7 +19,7 @@ _NIL = 0xC0
 _ZERO = np.uint64(0)
 
 
-@kernel
+@lean_kernel
 def encode_execution_report(out: NDArray[Any], pos: int, values: NDArray[Any], k: int) -> int:
     """Write row `k` of `values` (REPORT_VALUES) as a frame at `pos`; return where it ends.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import inline_kernel
+from openoutcry.config.jit import lean_part
 from openoutcry.protocol.binary.words import (
     bit_length,
     load_big_endian,
@@ -34,7 +34,7 @@ _ZERO = np.uint64(0)
 _ONE = np.uint64(1)
 
 
-@inline_kernel
+@lean_part
 def read_int(pos: int, end: int) -> tuple[int, int]:
     """Read an integer of any width that fits int64; return (value, next position or BAD)."""
     if pos >= end:
@@ -56,7 +56,7 @@ def read_int(pos: int, end: int) -> tuple[int, int]:
     return 0, BAD
 
 
-@inline_kernel
+@lean_part
 def read_byte(pos: int, end: int) -> tuple[int, int]:
     """Read an integer from 0 to 255; return (value, next position or BAD)."""
     value, after = read_int(pos, end)
@@ -65,7 +65,7 @@ def read_byte(pos: int, end: int) -> tuple[int, int]:
     return value, after
 
 
-@inline_kernel
+@lean_part
 def read_array(pos: int, end: int) -> tuple[int, int]:
     """Read an array's header; return (number of elements, next position or BAD)."""
     if pos >= end:
@@ -80,7 +80,7 @@ def read_array(pos: int, end: int) -> tuple[int, int]:
     return 0, BAD
 
 
-@inline_kernel
+@lean_part
 def read_text(pos: int, end: int) -> tuple[int, int]:
     """Find a text that ends within the payload; return (start, next position or BAD)."""
     if pos >= end:
@@ -105,7 +105,7 @@ def read_text(pos: int, end: int) -> tuple[int, int]:
     return start, after
 
 
-@inline_kernel
+@lean_part
 def read_word(pos: int, end: int) -> tuple[Any, Any]:
     """Load up to eight characters; return (word, NUL-padded, and 0 if all are 0x21 to 0x7E)."""
     left = end - pos
@@ -124,7 +124,7 @@ def read_word(pos: int, end: int) -> tuple[Any, Any]:
     return word, high | low | above
 
 
-@inline_kernel
+@lean_part
 def text_length(w0: Any, w1: Any, w2: Any, w3: Any, w4: Any) -> int:
     """Return the length of a NUL-padded text in words."""
     if w4 != _ZERO:
@@ -138,7 +138,7 @@ def text_length(w0: Any, w1: Any, w2: Any, w3: Any, w4: Any) -> int:
     return (bit_length(w0) + 7) >> 3
 
 
-@inline_kernel
+@lean_part
 def write_int(pos: int, value: Any) -> int:
     """Write an integer in its narrowest form; return the next position."""
     if -32 <= value < 128:
@@ -158,7 +158,7 @@ def write_int(pos: int, value: Any) -> int:
     return pos + 1 + width
 
 
-@inline_kernel
+@lean_part
 def write_byte(pos: int, value: Any) -> int:
     """Write an integer from 0 to 255 in its narrowest form; return the next position."""
     if value < 128:
@@ -169,7 +169,7 @@ def write_byte(pos: int, value: Any) -> int:
     return pos + 2
 
 
-@inline_kernel
+@lean_part
 def write_text(pos: int, w0: Any, w1: Any, w2: Any, w3: Any, w4: Any) -> int:
     """Write a NUL-padded text of up to 40 characters; return the next position."""
     length = text_length(w0, w1, w2, w3, w4)
@@ -191,7 +191,7 @@ def write_text(pos: int, w0: Any, w1: Any, w2: Any, w3: Any, w4: Any) -> int:
     return start + length
 
 
-@inline_kernel
+@lean_part
 def write_length(pos: int, length: int) -> None:
     """Write the four bytes of a frame's length."""
     store_byte(pos, (length >> 24))
@@ -200,7 +200,7 @@ def write_length(pos: int, length: int) -> None:
     store_byte(pos + 3, length)
 
 
-@inline_kernel
+@lean_part
 def read_length(pos: int) -> int:
     """Read the four bytes of a frame's length."""
     return (load_big_endian(pos) >> 32) & 0xFFFF_FFFF

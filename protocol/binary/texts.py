@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import inline_kernel
+from openoutcry.config.jit import lean_part
 from openoutcry.protocol.binary.enums import ACCOUNT_MAX, CL_ORD_ID_MAX
 from openoutcry.protocol.binary.msgpack import BAD, read_text, read_word
 
 _ZERO = np.uint64(0)
 
 
-@inline_kernel
+@lean_part
 def read_cl_ord_id(pos: int, end: int, shortest: int, row: Any) -> int:
     """Read `shortest` to 36 printable characters into id0 … id4; return where it ends or BAD."""
     text, after = read_text(pos, end)
@@ -27,7 +27,7 @@ def read_cl_ord_id(pos: int, end: int, shortest: int, row: Any) -> int:
     return after
 
 
-@inline_kernel
+@lean_part
 def read_orig_cl_ord_id(pos: int, end: int, shortest: int, row: Any) -> int:
     """Read `shortest` to 36 printable characters into orig0 … orig4, as read_cl_ord_id."""
     text, after = read_text(pos, end)
@@ -43,7 +43,7 @@ def read_orig_cl_ord_id(pos: int, end: int, shortest: int, row: Any) -> int:
     return after
 
 
-@inline_kernel
+@lean_part
 def read_account(pos: int, end: int, row: Any) -> int:
     """Read up to 32 printable characters into account0 … account3; return where it ends or BAD."""
     text, after = read_text(pos, end)
@@ -58,7 +58,7 @@ def read_account(pos: int, end: int, row: Any) -> int:
     return after
 
 
-@inline_kernel
+@lean_part
 def clear_cl_ord_id(row: Any) -> None:
     """Empty id0 … id4."""
     row["id0"] = _ZERO
@@ -68,7 +68,7 @@ def clear_cl_ord_id(row: Any) -> None:
     row["id4"] = _ZERO
 
 
-@inline_kernel
+@lean_part
 def clear_orig_cl_ord_id(row: Any) -> None:
     """Empty orig0 … orig4."""
     row["orig0"] = _ZERO
@@ -78,7 +78,7 @@ def clear_orig_cl_ord_id(row: Any) -> None:
     row["orig4"] = _ZERO
 
 
-@inline_kernel
+@lean_part
 def clear_account(row: Any) -> None:
     """Empty account0 … account3."""
     row["account0"] = _ZERO

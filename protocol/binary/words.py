@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from openoutcry.config.jit import IS_COMPILED, inline_kernel
+from openoutcry.config.jit import IS_COMPILED, lean_part
 
 _I64 = ir.IntType(64)
 _I8 = ir.IntType(8)
@@ -100,7 +100,7 @@ if IS_COMPILED:
 
         return types.int64(types.uint64), codegen
 
-    @inline_kernel
+    @lean_part
     def bit_length(word: Any) -> int:
         """Return how many bits an unsigned word needs; 0 needs none."""
         return 64 - _leading_zeros(word)
