@@ -1,5 +1,6 @@
 """The client's store: numbers and messages outlive the process, whatever is torn."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,13 @@ def one(number: int) -> bytes:
 
 
 @pytest.fixture(params=["memory", "file"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> MessageStore:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MessageStore]:
     if request.param == "memory":
-        return MemoryStore()
+        yield MemoryStore()
+        return
     opened = FileStore(tmp_path)
-    request.addfinalizer(opened.close)
-    return opened
+    yield opened
+    opened.close()
 
 
 def test_messages_come_back_as_recorded(store: MessageStore) -> None:
@@ -49,7 +51,7 @@ def test_a_reset_discards(store: MessageStore) -> None:
 
 def test_marking_changes_the_header_only() -> None:
     again = mark_resent(one(7), NOW_MS + 1_500)
-    assert readable(again) == "35=D|34=7|43=Y|122=20261122-10:00:00.000|11=order-7"
+    assert readable(again) == "35=D|43=Y|122=20261122-10:00:00.000|34=7|11=order-7"
     assert value_of(again, 52) == "20261122-10:00:01.500"
 
 
