@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, lean_kernel
 from openoutcry.engine.atomics import store_release
 from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
 
@@ -59,7 +59,7 @@ def _mix(state: int, word: int) -> int:
     return state ^ ((state >> 29) & 0x7FFFFFFFF)
 
 
-@kernel
+@lean_kernel
 def checksum(words: NDArray[np.int64], start: int, stop: int) -> int:
     """Return the checksum of a batch at words start … stop, without its word 1.
 
@@ -77,7 +77,7 @@ def checksum(words: NDArray[np.int64], start: int, stop: int) -> int:
     return _mix(first, second)
 
 
-@kernel
+@lean_kernel
 def append_batch(
     log: NDArray[np.int64],
     position: int,
@@ -128,7 +128,7 @@ def append_batch(
     return at
 
 
-@kernel
+@lean_kernel
 def read_batch(
     log: NDArray[np.int64],
     position: int,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, lean_kernel
 from openoutcry.engine.atomics import (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
@@ -31,6 +31,7 @@ from openoutcry.engine.latency import ShardCounter, ShardStage, add, add_many
 from openoutcry.engine.log import append_batch, batch_words
 from openoutcry.engine.market import depth
 from openoutcry.engine.match import (
+    PREFETCH_DISTANCE,
     prefetch_command,
     process_command,
     reports_needed,
@@ -42,8 +43,6 @@ from openoutcry.engine.state import GatewayWord, LoopExit, ShardWord
 #: wake-up,
 #: short enough that the last one's reports do not wait.
 BATCH_COMMANDS = 256
-#: Commands between the one that is matched and the one whose memory is asked for.
-PREFETCH_DISTANCE = 8
 #: One command in so many has its matching time measured: two clock readings cost 60 ns.
 MATCH_SAMPLE_EVERY = 8
 _SLEEP_NS = 10_000_000
@@ -55,7 +54,7 @@ def _word(state: int, word: int) -> int:
     return state + word * 8
 
 
-@kernel
+@lean_kernel
 def _answer_depth(book: Book, state: int, levels: NDArray[Any]) -> None:
     """Write the depth snapshot that a reader of market data asked for."""
     request = load_acquire(_word(state, ShardWord.DEPTH_REQUEST))
@@ -72,7 +71,7 @@ def _answer_depth(book: Book, state: int, levels: NDArray[Any]) -> None:
     store_release(_word(state, ShardWord.DEPTH_ANSWER), request)
 
 
-@kernel
+@lean_kernel
 def _count_reports(
     reports: NDArray[Any],
     first: int,
@@ -104,7 +103,7 @@ def _count_reports(
             counters[ShardCounter.TRADES] += 1
 
 
-@kernel
+@lean_kernel
 def _wait(
     state: int,
     headers: int,
@@ -142,7 +141,7 @@ def _wait(
     store_release(_word(state, ShardWord.SLEEPING), 0)
 
 
-@kernel
+@lean_kernel
 def run_shard(
     book: Book,
     state: int,
@@ -269,12 +268,12 @@ def run_shard(
                     break
                 counters[ShardCounter.COMMANDS + np.int64(commands[slot]["kind"])] += 1
                 sample += 1
-                if sample % MATCH_SAMPLE_EVERY == 0:
-                    before = clock_ns(CLOCK_MONOTONIC)
-                    report_seq = process_command(book, commands, slot, reports, 0, report_seq)
+                is_timed = sample % MATCH_SAMPLE_EVERY == 0
+                before = clock_ns(CLOCK_MONOTONIC) if is_timed else np.int64(0)
+                # The one place of this call: it is inlined, and large.
+                report_seq = process_command(book, commands, slot, reports, 0, report_seq)
+                if is_timed:
                     add(histograms, ShardStage.MATCH, clock_ns(CLOCK_MONOTONIC) - before)
-                else:
-                    report_seq = process_command(book, commands, slot, reports, 0, report_seq)
                 at += 1
             store_release(_word(state, ShardWord.MATCH_SAMPLE), sample)
             last_seq = load_acquire(_word(state, ShardWord.SEQ))

@@ -4,7 +4,7 @@ day."""
 import time
 from typing import Any
 
-from openoutcry.config.jit import kernel
+from openoutcry.config.jit import lean_kernel
 from openoutcry.engine.atomics import fence_seq_cst, fetch_add, futex_wake, load_acquire
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.ring import free_records, publish, tail_position
@@ -14,7 +14,7 @@ from openoutcry.server.memory import VenueMemory
 from openoutcry.server.tables import symbol_flags
 
 
-@kernel
+@lean_kernel
 def ring_bell(state: int) -> None:
     """Wake a shard that sleeps."""
     fence_seq_cst()
@@ -23,13 +23,13 @@ def ring_bell(state: int) -> None:
         futex_wake(state + ShardWord.DOORBELL * 8)
 
 
-@kernel
+@lean_kernel
 def _publish(header: int, tail: int, state: int) -> None:
     publish(header, tail)
     ring_bell(state)
 
 
-@kernel
+@lean_kernel
 def _tail(header: int, capacity: int) -> tuple[int, int]:
     tail = tail_position(header)
     return tail, free_records(header, tail, 1, capacity)

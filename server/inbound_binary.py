@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import kernel
+from openoutcry.config.jit import lean_kernel
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.binary.decode import decode_message
@@ -24,7 +24,7 @@ from openoutcry.server.translate import (
 )
 
 
-@kernel
+@lean_kernel
 def receive_binary(
     buf: NDArray[np.uint8],
     start: int,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, lean_kernel
 from openoutcry.engine.enums import CommandKind, OrderType
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix.decode import decode_message
@@ -60,7 +60,7 @@ def _are_comp_ids_right(buf: NDArray[np.uint8], row: Any, ids: Any) -> bool:
     )
 
 
-@kernel
+@lean_kernel
 def receive_fix(
     buf: NDArray[np.uint8],
     start: int,

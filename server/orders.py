@@ -72,11 +72,11 @@ class Orders:
         except Declined as declined:
             self._decline_fix(session, message, declined)
             return
-        self._put(shard, row)
+        self.put(shard, row)
 
     def _fix_command(self, session: "FixSession", message: Message) -> tuple[int, Any]:
         kind = _FIX_KIND[message.msg_type]
-        row = self._command(kind, session.number, message.seq_num or 0)
+        row = self.command(kind, session.number, message.seq_num or 0)
         row["cl_ord_id"] = message.get(11) or b""
         row["orig_cl_ord_id"] = message.get(41) or b""
         name = message.get(55) or b""
@@ -173,13 +173,13 @@ class Orders:
                 message.seq, message.cl_ord_id, WireReason(int(declined.reason)), declined.text
             )
             return
-        self._put(shard, command)
+        self.put(shard, command)
 
     def _binary_command(
         self, link: "BinaryLink", message: "bm.NewOrder | bm.Cancel | bm.Replace | bm.Status"
     ) -> tuple[int, Any]:
         kind = _BINARY_KIND[type(message)]
-        row = self._command(kind, link.number, message.seq)
+        row = self.command(kind, link.number, message.seq)
         if message.symbol >= len(self._gateway.symbols.definitions):
             raise Declined(RejectReason.UNKNOWN_SYMBOL, f"there is no symbol {message.symbol}")
         row["symbol"] = message.symbol
@@ -199,7 +199,8 @@ class Orders:
 
     # --- both -------------------------------------------------------------------------------------
 
-    def _command(self, kind: CommandKind, session: int, seq: int) -> Any:
+    def command(self, kind: CommandKind, session: int, seq: int) -> Any:
+        """Return a COMMAND row with what every command of a session carries."""
         row = np.zeros(1, COMMAND)[0]
         session_row = self._gateway.index.rows[session]
         row["kind"] = kind
@@ -218,7 +219,8 @@ class Orders:
             )
         return number
 
-    def _put(self, shard: int, row: Any) -> None:
+    def put(self, shard: int, row: Any) -> None:
+        """Hand a command to a shard, or keep it until the ring has room."""
         self.waiting.append((shard, row))
         self.flush()
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import kernel
+from openoutcry.config.jit import lean_kernel
 from openoutcry.engine.arithmetic import average_price
 from openoutcry.engine.atomics import (
     CLOCK_MONOTONIC,
@@ -47,7 +47,7 @@ _BINARY_ROOM = MAX_REPORT_FRAME + SPARE_BYTES
 _PAUSES_PER_CLOCK = 16
 
 
-@kernel
+@lean_kernel
 def fill_fix(
     values: NDArray[Any], reports: NDArray[Any], n: int, routes: Routes, shard: int
 ) -> None:
@@ -140,7 +140,7 @@ def fill_fix(
         row["order_id"] = 0
 
 
-@kernel
+@lean_kernel
 def encode_fix(
     out: NDArray[np.uint8],
     pos: int,
@@ -163,7 +163,7 @@ def encode_fix(
     )
 
 
-@kernel
+@lean_kernel
 def fill_binary(
     values: NDArray[Any], reports: NDArray[Any], n: int, routes: Routes, shard: int
 ) -> None:
@@ -227,7 +227,7 @@ def fill_binary(
     row["account3"] = routes.accounts[account]["name3"]
 
 
-@kernel
+@lean_kernel
 def encode_reports(
     reports: NDArray[Any],
     next_report: int,
@@ -313,7 +313,7 @@ def encode_reports(
     return code, next_report
 
 
-@kernel
+@lean_kernel
 def count_latency(
     stamps: NDArray[np.int64], first: int, stop: int, histograms: NDArray[np.int64]
 ) -> None:
@@ -343,13 +343,13 @@ def count_latency(
             add_many(histograms, GatewayStage.GATEWAY_TO_GATEWAY, now - seen_recv, run)
 
 
-@kernel
+@lean_kernel
 def released_report(state: int) -> int:
     """Return the last report that a shard released; `state` is the address of its RELEASED word."""
     return load_acquire(state)
 
 
-@kernel
+@lean_kernel
 def await_release(state: int, header: int, seen: int, spin_ns: int) -> int:
     """Spin until a report after `seen` is released, at most `spin_ns`; return the last one.
 
@@ -369,7 +369,7 @@ def await_release(state: int, header: int, seen: int, spin_ns: int) -> int:
             return released
 
 
-@kernel
+@lean_kernel
 def fall_asleep(sleeping: int, states: NDArray[np.int64], seen: NDArray[np.int64]) -> bool:
     """Raise the sleeping flag; return False, flag down, where a shard released something
     meanwhile."""

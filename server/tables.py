@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, lean_kernel
 from openoutcry.engine.enums import ReplacePolicy
 from openoutcry.server.config import Config
 
@@ -56,7 +56,7 @@ def hash_words(w0: int, w1: int, w2: int, w3: int) -> int:
     return np.int64(h >> np.uint64(20))
 
 
-@kernel
+@lean_kernel
 def find_symbol(symbols: NDArray[Any], index: NDArray[np.int32], w0: int, w1: int, w2: int) -> int:
     """Return the number of a symbol, or -1."""
     mask = len(index) - 1
@@ -74,7 +74,7 @@ def find_symbol(symbols: NDArray[Any], index: NDArray[np.int32], w0: int, w1: in
         at = (at + 1) & mask
 
 
-@kernel
+@lean_kernel
 def find_account(
     accounts: NDArray[Any], index: NDArray[np.int32], w0: int, w1: int, w2: int, w3: int
 ) -> int:
@@ -95,7 +95,7 @@ def find_account(
         at = (at + 1) & mask
 
 
-@kernel
+@lean_kernel
 def _insert(index: NDArray[np.int32], hashed: int, row: int) -> None:
     mask = len(index) - 1
     at = hashed & mask
@@ -104,7 +104,7 @@ def _insert(index: NDArray[np.int32], hashed: int, row: int) -> None:
     index[at] = row
 
 
-@kernel
+@lean_kernel
 def _hash(w0: int, w1: int, w2: int, w3: int) -> int:
     return hash_words(w0, w1, w2, w3)
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, lean_kernel
 from openoutcry.engine.atomics import (
     CLOCK_MONOTONIC,
     clock_ns,
@@ -74,7 +74,7 @@ def has_room(routes: Routes, shard: int) -> bool:
     return free_records(ring_header(routes, shard), routes.tails[shard], 1, capacity) > 0
 
 
-@kernel
+@lean_kernel
 def publish_commands(routes: Routes, recv_ns: int) -> None:
     """Make all commands written so far visible to their shards, and wake those that sleep."""
     mask = routes.commands.shape[2] - 1
@@ -187,7 +187,7 @@ for _status in OrderStatus:
     ORD_STATUS[_status] = ord("C") if _status == OrderStatus.EXPIRED else ord("0") + _status
 
 
-@kernel
+@lean_kernel
 def has_room_for(routes: Routes, shard: int) -> bool:
     """Tell Python whether one more command fits into the ring to a shard."""
     return has_room(routes, shard)

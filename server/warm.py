@@ -74,40 +74,48 @@ def warm_kernels() -> None:
 
 
 def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
-    from openoutcry.engine.state import LoopExit, ShardWord
-    from openoutcry.server.control import ControlRing
+    from openoutcry.engine.enums import CommandKind
+    from openoutcry.engine.state import ShardWord
+    from openoutcry.server.control import ControlRing, define_symbols
     from openoutcry.server.gateway import Gateway
     from openoutcry.server.memory import VenueMemory
-    from openoutcry.server.outbound import await_release, count_latency
+    from openoutcry.server.sessions import PROTOCOL_FIX
     from openoutcry.server.shard import Shard
-    from openoutcry.server.supervisor import define_symbols
 
     config = _small_config()
     memory = VenueMemory.create(folder, 1, 1, 64, 64)
+    gateways: list[Gateway] = []
 
-    def shard() -> None:
-        rings = [ControlRing(memory, 0)]
-        define_symbols(rings, config)
+    def inwards() -> None:
+        define_symbols([ControlRing(memory, 0)], config)
+        gateway = Gateway(config, memory, folder)
+        gateways.append(gateway)
+        gateway.set_comp_ids(1, "WARM")
+        session = gateway.fix.registry.find("WARM", PROTOCOL_FIX)
+        assert session is not None
+        order = gateway.orders.command(CommandKind.STATUS, session.number, 1)
+        order["account"] = gateway.accounts.find(b"WARM")
+        order["cl_ord_id"] = b"WARM"
+        gateway.orders.put(0, order)
+        connection = _Unconnected(config.gateway.receive_buffer_bytes)
+        gateway.receive_binary(connection, 0, 0)  # type: ignore[arg-type]
+        gateway.receive_fix(connection, 0, 0)  # type: ignore[arg-type]
+
+    def match() -> None:
         memory.shards[0, ShardWord.STOP] = 1
         Shard(config, memory, 0, folder, [-1]).run(os.getppid())
-        assert memory.shards[0, ShardWord.SEQ] == len(config.symbols)
-        assert LoopExit.STOPPED
 
-    def gateway() -> None:
-        made = Gateway(config, memory, folder)
-        made.set_comp_ids(1, "WARM")
-        made.accounts.find(b"WARM")
-        made.drain()
-        await_release(int(made._released[0]), int(made.memory.ring_headers[0, 0].ctypes.data), 0, 0)
-        count_latency(memory.stamps[0], 1, 1, made.metrics.histograms)
-        made.encode_fix_again(0, 0, 0, 1, 0, 0)
-        made.encode_binary_again(0, 0, 1, repeated=False)
-        made.orders.flush()
-        connection = _Unconnected(made.config.gateway.receive_buffer_bytes)
-        made.receive_binary(connection, 0, 0)  # type: ignore[arg-type]
-        made.receive_fix(connection, 0, 0)  # type: ignore[arg-type]
+    def outwards() -> None:
+        gateway = gateways[0]
+        gateway.look_for_reports()
+        gateway.encode_fix_again(1, 0, 1, 1, 0, 0)
+        gateway.encode_binary_again(0, 1, 1, repeated=False)
 
-    return [("the order book and its log", shard), ("the FIX and binary gateway", gateway)]
+    return [
+        ("the FIX and binary decoders", inwards),
+        ("the order book and its log", match),
+        ("the FIX and binary encoders", outwards),
+    ]
 
 
 class _Unconnected:

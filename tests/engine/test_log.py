@@ -1,0 +1,103 @@
+"""The command log's format: what is appended is read back; what is torn or flipped is seen."""
+
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from openoutcry.engine.log import (
+    BATCH_END,
+    BATCH_OK,
+    BATCH_TORN,
+    append_batch,
+    as_words,
+    batch_words,
+    read_batch,
+)
+from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
+
+RING = 16
+POSITIONS = np.array([5, 9], np.int64)
+
+
+def random_commands(seed: int, count: int = RING) -> NDArray[Any]:
+    """Return commands with random bytes in every field, about half of the words zero."""
+    chooser = np.random.default_rng(seed)
+    words = chooser.integers(-(2**63), 2**63 - 1, (count, COMMAND.itemsize // 8), np.int64)
+    words[chooser.random(words.shape) < 0.5] = 0
+    return words.reshape(-1).view(COMMAND)
+
+
+def append(log: NDArray[Any], at: int, ring: NDArray[Any], head: int, count: int, seq: int) -> int:
+    return int(
+        append_batch(log, at, as_words(ring), RING - 1, head, count, seq, 1_000 + seq, 3, POSITIONS)
+    )
+
+
+def read(log: NDArray[Any], at: int, limit: int) -> tuple[int, NDArray[Any], int, list[int]]:
+    commands = np.zeros(RING, COMMAND)
+    header = np.zeros(16, np.int64)
+    code, count, end = read_batch(log, at, limit, as_words(commands), header)
+    return int(code), commands[:count], int(end), header[:6].tolist()
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=st.integers(0, 2**32), head=st.integers(0, 10**9), count=st.integers(1, RING))
+def test_a_batch_reads_back_as_it_was_logged(seed: int, head: int, count: int) -> None:
+    ring = random_commands(seed)
+    log = np.zeros(batch_words(RING, 2) + 1, np.int64)
+    end = append(log, 0, ring, head, count, 41)
+    code, commands, stop, header = read(log, 0, len(log))
+    assert (code, stop) == (BATCH_OK, end)
+    assert header == [41, 3, 1041, 2, 5, 9]
+    expected = ring[[(head + i) % RING for i in range(count)]]
+    words, read_words = as_words(expected).copy(), as_words(commands)
+    words[:, 0] = range(41, 41 + count)
+    words[:, 1] = 1041
+    words[:, COMMAND_LOGGED_BYTES // 8 :] = 0
+    assert read_words.tolist() == words.tolist()
+
+
+def test_batches_follow_one_another_and_end_where_the_zeros_begin() -> None:
+    log = np.zeros(4000, np.int64)
+    first = append(log, 0, random_commands(1), 0, 3, 1)
+    second = append(log, first, random_commands(2), 7, RING, 4)
+    assert read(log, 0, len(log))[2] == first
+    assert read(log, first, len(log))[2] == second
+    assert read(log, second, len(log))[0] == BATCH_END
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_flipped_bit_is_seen(seed: int) -> None:
+    log = np.zeros(2000, np.int64)
+    end = append(log, 0, random_commands(seed), 0, RING, 1)
+    chooser = random.Random(seed)
+    for _ in range(50):
+        word, bit = chooser.randrange(end), chooser.randrange(64)
+        flipped = log.copy()
+        flipped[word] ^= np.uint64(1 << bit).astype(np.int64)
+        assert read(flipped, 0, len(log))[0] in {BATCH_END, BATCH_TORN}, (word, bit)
+
+
+def test_a_batch_cut_anywhere_is_not_read() -> None:
+    log = np.zeros(2000, np.int64)
+    end = append(log, 0, random_commands(5), 0, RING, 1)
+    for cut in range(end):
+        assert read(log, 0, cut)[0] in {BATCH_END, BATCH_TORN}
+        torn = log.copy()
+        torn[cut:end] = 0
+        if (torn[:end] != log[:end]).any():
+            assert read(torn, 0, len(log))[0] in {BATCH_END, BATCH_TORN}
+
+
+def test_two_commands_that_change_places_are_seen() -> None:
+    ring = random_commands(9)
+    log, swapped = np.zeros(2000, np.int64), np.zeros(2000, np.int64)
+    append(log, 0, ring, 0, 2, 1)
+    ring[[0, 1]] = ring[[1, 0]]
+    append(swapped, 0, ring, 0, 2, 1)
+    assert log[1] != swapped[1]
