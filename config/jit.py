@@ -138,6 +138,12 @@ def lean_kernel(function: F) -> F:
     return compiled
 
 
+def inlined_kernel(function: F) -> F:
+    """Compile a lean kernel that is inlined into other kernels and can be called from Python too."""
+    compiled: F = _decorate(function, _nrt=False, forceinline=True)
+    return compiled
+
+
 def lean_part(function: F) -> F:
     """Compile a part of lean kernels: inlined by LLVM, with no entry from Python, never cached."""
     if not IS_COMPILED:

