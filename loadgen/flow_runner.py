@@ -1,0 +1,128 @@
+"""Sends a file's events through a link, several requests in flight, and gathers what came of it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from openoutcry.loadgen.flow_files import FileEvent, FlowFile
+from openoutcry.loadgen.flow_links import FlowError, Link
+from openoutcry.loadgen.flow_mapping import Mapper
+from openoutcry.loadgen.flow_orders import AnswerKind, OwnOrders, Request
+
+#: Seconds without any answer, while some are due, after which the venue counts as stuck.
+SILENCE_S = 30.0
+_PROGRESS_EVERY = 1000
+
+
+class FlowRunner:
+    """One file through one session.
+
+    One session keeps the file's order, so nothing but the window limits what is in flight. Before an
+    event whose request depends on an order's state, an order status request is sent and its answer
+    awaited: a shard answers in the order asked, so by then everything sent before is known.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        mapper: Mapper,
+        *,
+        window: int = 256,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
+        self.own = OwnOrders()
+        self.mapper = mapper
+        self.requests = 0
+        self.status_requests = 0
+        self.elapsed_s = 0.0
+        self._link = link
+        self._window = window
+        self._progress = progress
+        self._in_flight: set[str] = set()
+        self._statuses_due = 0
+        self._moved = asyncio.Event()
+
+    async def run(self, file: FlowFile) -> None:
+        """Send every event and wait for the last answer.
+
+        Raises:
+            FlowError: the venue refused a message, ended the session or fell silent.
+        """
+        reader = asyncio.create_task(self._read())
+        sender = asyncio.create_task(self._send_all(file))
+        began = time.monotonic()
+        try:
+            await asyncio.wait({reader, sender}, return_when=asyncio.FIRST_COMPLETED)
+            if not sender.done():
+                reader.result()
+                raise FlowError("the venue ended the session")
+            sender.result()
+        finally:
+            for task in (reader, sender):
+                task.cancel()
+            await asyncio.gather(reader, sender, return_exceptions=True)
+            self.elapsed_s = time.monotonic() - began
+        left = list(self.own.unmatched_fills)
+        if left:
+            raise FlowError(f"only one side of {len(left)} trades was reported, such as {left[0]}")
+
+    async def _send_all(self, file: FlowFile) -> None:
+        last: dict[str, Request] = {}
+        for event in file.events:
+            if self.mapper.needs_state(event):
+                await self._settle(event)
+            for request in self.mapper.decide(event, self.own).requests:
+                await self._send(request)
+                last[request.symbol] = request
+            if self._progress is not None and event.number % _PROGRESS_EVERY == 0:
+                self._progress(event.number)
+        for request in last.values():
+            await self._ask(request)
+
+    async def _settle(self, event: FileEvent) -> None:
+        order = self.own.by_order_id.get(event.order_id)
+        known = self.mapper.file.orders.get(event.order_id)
+        if order is not None:
+            await self._ask_for(order.cl_ord_id, event.order_id)
+        elif known is not None or self._in_flight:
+            await self._ask_for(event.order_id, event.order_id)
+
+    async def _ask_for(self, cl_ord_id: str, order_id: str) -> None:
+        known = self.mapper.file.orders[order_id]
+        self._statuses_due += 1
+        self.status_requests += 1
+        await self._link.ask(cl_ord_id, known.symbol, known.side)
+        await self._until(lambda: self._statuses_due == 0)
+
+    async def _ask(self, request: Request) -> None:
+        self._statuses_due += 1
+        self.status_requests += 1
+        await self._link.ask(request.cl_ord_id, request.symbol, request.side)
+        await self._until(lambda: self._statuses_due == 0 and not self._in_flight)
+
+    async def _send(self, request: Request) -> None:
+        await self._until(lambda: len(self._in_flight) < self._window)
+        self.own.sent(request)
+        self._in_flight.add(request.cl_ord_id)
+        self.requests += 1
+        await self._link.send(request)
+
+    async def _until(self, is_reached: Callable[[], bool]) -> None:
+        while not is_reached():
+            self._moved.clear()
+            try:
+                async with asyncio.timeout(SILENCE_S):
+                    await self._moved.wait()
+            except TimeoutError:
+                raise FlowError(
+                    f"no answer for {SILENCE_S:.0f} s; {len(self._in_flight)} requests are unanswered"
+                ) from None
+
+    async def _read(self) -> None:
+        async for answer in self._link.answers():
+            if answer.kind is AnswerKind.STATUS:
+                self._statuses_due -= 1
+            else:
+                self.own.answered(answer)
+                self._in_flight.discard(answer.cl_ord_id)
+            self._moved.set()

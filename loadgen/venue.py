@@ -1,0 +1,88 @@
+"""A venue of our own, as a separate process: started, waited for, stopped."""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+#: A first start compiles every kernel.
+READY_S = 300.0
+_STOP_S = 20.0
+
+
+class VenueError(Exception):
+    """The venue did not start or did not stop as it should."""
+
+
+@contextmanager
+def own_venue(
+    settings: Sequence[str] = (), config: str | None = None, data_dir: str | None = None
+) -> Iterator[dict[str, Any]]:
+    """Run a venue on free ports; yield what its ready line says.
+
+    Args:
+        settings: `key=value` overrides of its configuration.
+        config: Its configuration file, if not the embedded default.
+        data_dir: Its data directory, if not a temporary one.
+    """
+    command = [sys.executable, "-m", "openoutcry.server.main", "serve"]
+    if config:
+        command += ["--config", config]
+    if data_dir:
+        command += ["--data-dir", data_dir]
+    for setting in ("listen.fix=0", "listen.binary=0", "listen.http=0", *settings):
+        command += ["--set", setting]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            ready = _ready_line(process)
+            yield ready
+        finally:
+            _stop(process)
+
+
+def _ready_line(process: "subprocess.Popen[str]") -> dict[str, Any]:
+    assert process.stdout is not None
+    until = time.monotonic() + READY_S
+    text = b""
+    while b"\n" not in text:
+        left = until - time.monotonic()
+        if left <= 0:
+            raise VenueError(f"the venue was not ready within {READY_S:g} s")
+        if not select.select([process.stdout], (), (), left)[0]:
+            continue
+        # By hand: what a buffered reader holds back would not wake a select.
+        part = os.read(process.stdout.fileno(), 65536)
+        if not part:
+            raise VenueError(f"the venue ended with status {process.wait()} before it was ready")
+        text += part
+    try:
+        ready = json.loads(text.split(b"\n")[0])
+    except ValueError as error:
+        raise VenueError(f"the venue's ready line is no JSON: {text!r}") from error
+    if not isinstance(ready, dict) or ready.get("ready") is not True:
+        raise VenueError(f"the venue is not ready: {text!r}")
+    return ready
+
+
+def _stop(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def endpoint(text: str) -> tuple[str, int]:
+    """Return (host, port) of `host:port`. Raises ValueError."""
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise ValueError(f"{text!r} is not HOST:PORT")
+    return host.strip("[]"), int(port)
