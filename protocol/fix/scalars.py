@@ -87,8 +87,9 @@ def decimal_to_units(
 ) -> tuple[int, int]:
     """Return (code, n) with mantissa × 10^-scale = n × unit_mantissa × 10^-unit_scale.
 
-    Scales are 0 to 18, unit_mantissa is at least 1. n is 0 unless the code is DECIMAL_OK: where the
-    value is no whole number of units (DECIMAL_NOT_MULTIPLE), or n does not fit an int64 (DECIMAL_OVERFLOW).
+    Scales are 0 to 18, unit_mantissa is at least 1. n is 0 unless the code is DECIMAL_OK: where
+    the value is no whole number of units (DECIMAL_NOT_MULTIPLE), or where n does not fit an int64
+    (DECIMAL_OVERFLOW).
     """
     number = abs(mantissa)
     if scale > unit_scale:

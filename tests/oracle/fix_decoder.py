@@ -1,0 +1,145 @@
+"""What the decode kernel must answer, in plain Python: framing by expressions, values by Decimal.
+
+The verdict on the fields is `validate`'s; which messages the kernel leaves to Python (OTHER) is
+spelled out here.
+"""
+
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from openoutcry.protocol.errors import GarbledMessage
+from openoutcry.protocol.fix.dictionary import DATA_TAGS, HEADER_TAGS, MESSAGES, TRAILER_TAGS
+from openoutcry.protocol.fix.layouts import GARBLED, ORDER, OTHER, PARTIAL, REJECT
+from openoutcry.protocol.fix.message import Message, parse, validate
+
+_HEAD = re.compile(rb"8=FIX[^\x01]{0,13}\x019=([0-9]{1,9})\x01")
+_PART_OF_HEAD = re.compile(
+    rb"8(?:=(?:F(?:I(?:X(?:[^\x01]{0,13}(?:\x01(?:9(?:=([0-9]{0,9}))?)?)?)?)?)?)?)?"
+)
+_PART_OF_TRAILER = re.compile(rb"\x01(?:1(?:0(?:=(?:[0-9]{0,3}|[0-9]{3}\x01))?)?)?")
+
+#: Tags with which a message stays on the order path.
+PLAIN_TAGS = frozenset(
+    {8, 9, 10, 35, 49, 56, 34, 52, 50, 57}
+    | {11, 41, 55, 1, 37, 54, 40, 59, 44, 38, 60, 21, 15, 58, 100, 207}
+)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A status, and of the row what counts with it."""
+
+    status: int
+    frame_end: int
+    values: dict[str, Any] = field(default_factory=dict)
+
+
+def next_begin(data: bytes, start: int) -> int:
+    """Return where the next `8=FIX` is, or the part of one that ends the bytes."""
+    found = data.find(b"8=FIX", start)
+    if found >= 0:
+        return found
+    for length in (4, 3, 2, 1):
+        if len(data) - length >= start and data.endswith(b"8=FIX"[:length]):
+            return len(data) - length
+    return len(data)
+
+
+def find_frame(data: bytes, max_bytes: int) -> Decoded:
+    """Frame the beginning of the bytes: PARTIAL, OTHER or GARBLED."""
+    garbled = Decoded(GARBLED, next_begin(data, 1))
+    head = _HEAD.match(data)
+    if head is None:
+        part = _PART_OF_HEAD.fullmatch(data)
+        if data and part is None:
+            return garbled
+        if part is not None and part[1] and len(data) + int(part[1]) + 7 > max_bytes:
+            return garbled
+        return Decoded(PARTIAL, 0)
+    body_end = head.end() + int(head[1])
+    end = body_end + 7
+    if end > max_bytes or not b"35=".startswith(data[head.end() : head.end() + 3]):
+        return garbled
+    if len(data) < max(head.end() + 3, body_end):
+        return Decoded(PARTIAL, end)
+    trailer = data[body_end - 1 : end]
+    if not _PART_OF_TRAILER.fullmatch(trailer):
+        if not trailer.startswith(b"\x0110="):
+            return garbled
+        soh = data.find(1, body_end + 3)
+        return Decoded(GARBLED, soh + 1 if soh >= 0 else next_begin(data, body_end + 3))
+    if len(trailer) < 8:
+        return Decoded(PARTIAL, end)
+    if int(data[end - 4 : end - 1]) != sum(data[:body_end]) % 256:
+        return Decoded(GARBLED, end)
+    return Decoded(OTHER, end)
+
+
+def decode(data: bytes, max_bytes: int = 4096) -> Decoded:
+    """Decode the frame that the bytes begin with."""
+    framed = find_frame(data, max_bytes)
+    if framed.status != OTHER:
+        return framed
+    try:
+        message = parse(data[: framed.frame_end])
+    except GarbledMessage as error:
+        raise AssertionError(f"parse refuses a good frame: {error}") from error
+    if not _is_plain(message):
+        return framed
+    problem = validate(message)
+    if problem is not None:
+        values = {"ref_tag": problem.ref_tag or 0, "reject_reason": int(problem.reason)}
+        return Decoded(REJECT, framed.frame_end, values | {"seq_num": message.seq_num})
+    return Decoded(ORDER, framed.frame_end, _values(message))
+
+
+def _is_plain(message: Message) -> bool:
+    if message.get(8) != b"FIX.4.4" or message.msg_type not in ("D", "F", "G", "H"):
+        return False
+    if message.seq_num is None:
+        return False
+    right = MESSAGES[message.msg_type].allowed | HEADER_TAGS | TRAILER_TAGS
+    return not any(
+        tag in DATA_TAGS or (tag in right and tag not in PLAIN_TAGS) for tag, _ in message.fields
+    )
+
+
+def _values(message: Message) -> dict[str, Any]:
+    def text(tag: int) -> bytes:
+        return message.get(tag) or b""
+
+    def code(tag: int) -> int:
+        return ord(text(tag) or b"0") - ord("0")
+
+    price, qty = message.get(44), message.get(38)
+    return {
+        "msg_type": ord(message.msg_type),
+        "seq_num": message.seq_num,
+        "sender_comp_id": text(49),
+        "target_comp_id": text(56),
+        "cl_ord_id": text(11),
+        "orig_cl_ord_id": text(41),
+        "symbol": text(55),
+        "account": text(1),
+        "order_id": text(37),
+        "sending_time_ms": utc_ms(text(52)),
+        "transact_time_ms": utc_ms(text(60)) if text(60) else 0,
+        "side": code(54),
+        "ord_type": code(40),
+        "tif": code(59),
+        "has_price": int(price is not None),
+        "has_qty": int(qty is not None),
+        "price": Decimal((price or b"0").decode()),
+        "qty": Decimal((qty or b"0").decode()),
+    }
+
+
+def utc_ms(text: bytes) -> int:
+    """Read a UTCTimestamp that is known to be right."""
+    whole, _, decimals = text.decode().partition(".")
+    whole = whole[:-2] + min(whole[-2:], "59")
+    moment = datetime.strptime(whole, "%Y%m%d-%H:%M:%S").replace(tzinfo=UTC)
+    return round(moment.timestamp()) * 1000 + int(decimals[:3] or "0")
