@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from support.fix_acceptor import FixAcceptor, now_ms
 
-quickfix = pytest.importorskip("quickfix", reason="the quickfix package is not installed")
+quickfix: Any = pytest.importorskip("quickfix", reason="the quickfix package is not installed")
 
 pytestmark = pytest.mark.slow
 

@@ -323,3 +323,114 @@ def test_a_session_begins_disconnected() -> None:
     assert session.receive(b"", 0) == []
     assert session.poll(0) == []
     assert session.next_timeout_ms() is None
+
+
+def test_a_gap_that_stands_still_is_asked_for_again(bench: Bench) -> None:
+    assert bench.receive("35=0|34=9") == ["35=2|34=2|7=2|16=0"]
+    bench.session.heartbeat_s = 0
+    assert bench.session.next_timeout_ms() == bench.now_ms + 30_000
+    assert bench.advance(29) == []
+    assert bench.advance(1) == ["35=2|34=3|7=2|16=0"]
+    bench.receive("35=4|34=2|43=Y|122=20261122-10:00:00.000|123=Y|36=5")
+    # Something came of it: the count begins again.
+    for number in (4, 5, 6):
+        assert bench.advance(30) == [f"35=2|34={number}|7=5|16=0"]
+    assert bench.advance(30) == ["35=5|34=7|58=MsgSeqNum 5 never came", "closed"]
+
+
+def test_a_gap_that_the_peer_fills_unasked_is_asked_for_when_it_does_not() -> None:
+    bench = Bench()
+    bench.log_on("35=A|34=5|98=0|108=0|789=1")
+    assert bench.numbers == (1, 2)
+    assert bench.advance(30) == ["35=2|34=2|7=1|16=0"]
+
+
+def test_a_reject_of_the_initiators_logon_is_told() -> None:
+    bench = Bench(Role.INITIATOR)
+    bench.connect()
+    assert bench.receive("35=3|34=1|45=1|58=why") == []
+    assert bench.receive("35=5|34=2") == ["closed"]
+    assert [type(e) for e in bench.events] == [RejectReceived, LoggedOut, Disconnect]
+
+
+@pytest.mark.parametrize(
+    ("text", "sent"),
+    [
+        ("35=0|34=1", ["closed"]),
+        ("35=A|34=1|98=0", ["35=5|34=2|58=", "closed"]),
+        ("35=A|34=1|98=0|108=x", ["35=5|34=2|58=", "closed"]),
+        ("35=A|34=1|98=1|108=30", ["35=5|34=2|58=EncryptMethod(98) must be 0", "closed"]),
+        ("35=A|34=1|98=0|108=30|789=9", ["35=5|34=2|58=NextExpected", "closed"]),
+        ("35=A|34=1|98=0|108=30|49=WHO", ["35=3|34=2|45=1|371=49", "35=5|34=3|58=", "closed"]),
+    ],
+)
+def test_the_initiator_judges_the_answer(text: str, sent: list[str]) -> None:
+    bench = Bench(Role.INITIATOR)
+    bench.connect()
+    answer = bench.receive(text)
+    assert len(answer) == len(sent)
+    assert all(one.startswith(start) for one, start in zip(answer, sent, strict=True))
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x", ""])
+def test_a_logon_without_a_number_that_counts(number: str) -> None:
+    bench = Bench()
+    bench.connect()
+    assert bench.receive(f"35=A|34={number}|98=0|108=30") == ["closed"]
+    assert bench.numbers == (1, 1)
+
+
+def test_a_logon_that_leaves_out_what_it_must_say_is_told_so() -> None:
+    bench = Bench()
+    (logout, closed) = bench.log_on("35=A|34=1|98=0")
+    assert "HeartBtInt" in logout
+    assert closed == "closed"
+
+
+def test_a_stranger_with_a_large_message_gets_no_answer() -> None:
+    bench = Bench(max_message_size=120)
+    bench.connect()
+    assert bench.receive(f"{LOGON}|553={'x' * 100}") == ["closed"]
+
+
+@pytest.mark.parametrize(
+    ("orig", "reason"), [("", 4), ("yesterday", 6)], ids=["empty", "no timestamp"]
+)
+def test_a_broken_orig_sending_time(bench: Bench, orig: str, reason: int) -> None:
+    (reject,) = bench.receive(f"35=0|34=1|43=Y|122={orig}")
+    assert reject.startswith(f"35=3|34=2|45=1|371=122|372=0|373={reason}|")
+    assert bench.state.next_in == 2
+
+
+def test_a_sequence_reset_without_its_number_is_rejected(bench: Bench) -> None:
+    (reject,) = bench.receive("35=4|34=2")
+    assert reject.startswith("35=3|34=2|45=2|371=36|372=4|373=1|")
+    assert bench.numbers == (3, 3)
+    (reject,) = bench.receive("35=4|34=9")
+    assert reject.startswith("35=3|34=3|45=9|371=36|372=4|373=1|")
+    assert bench.numbers == (3, 4)
+
+
+def test_while_logging_out_a_low_logout_counts_and_a_reset_does_not(bench: Bench) -> None:
+    bench.act(bench.session.logout("bye", bench.now_ms))
+    assert bench.receive(f"{LOGON}|141=Y") == []
+    assert bench.receive("35=5|34=1") == ["closed"]
+
+
+def test_while_logging_out_an_error_ends_it_without_another_logout(bench: Bench) -> None:
+    bench.act(bench.session.logout("bye", bench.now_ms))
+    assert bench.receive("35=0|34=1") == ["closed"]
+
+
+def test_the_owner_may_reject_without_words(bench: Bench) -> None:
+    bench.receive(f"35=D|34=2|{ORDER}")
+    (event,) = [e for e in bench.take_events() if isinstance(e, Application)]
+    bench.session.reject(event.message, 5, bench.now_ms)
+    bench.session.business_reject(event.message, 0, bench.now_ms)
+    assert bench.act([]) == ["35=3|34=2|45=2|372=D|373=5", "35=j|34=3|45=2|372=D|380=0"]
+
+
+def test_a_logon_marked_as_resent_resets_nothing(bench: Bench) -> None:
+    bench.receive("35=0|34=2")
+    assert bench.receive(f"{LOGON}|43=Y|122=20261122-10:00:00.000|141=Y") == []
+    assert bench.numbers == (3, 2)

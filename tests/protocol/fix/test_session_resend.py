@@ -188,3 +188,30 @@ def test_a_cut_forgets_the_gap_and_the_resend(bench: Bench) -> None:
     assert not bench.session.is_resending
     assert bench.session.data_to_send() == b""
     assert bench.now_ms == START_MS
+
+
+def test_what_waited_long_goes_out_with_a_fresh_sending_time(bench: Bench) -> None:
+    """A slow reader: the peer would refuse a SendingTime of two minutes ago."""
+    for name in "ab":
+        bench.send(name)
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=2|16=0")
+    bench.session.resend_slice(bench.now_ms, 1)
+    bench.send("c")
+    bench.receive("35=1|34=3|112=x")
+    bench.now_ms += 100_000
+    bench.slice = 1
+    assert short(bench.act([])) == ["D 3 dup", "D 4 dup", "0 5"]
+    assert {value_of(one, 52) for one in bench.frames} == {"20261122-10:01:40.000"}
+
+
+def test_more_waiting_answers_than_fit_are_gap_filled(bench: Bench) -> None:
+    bench.send("a")
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=2|16=0")
+    for number in range(3, 1_010):
+        bench.receive(f"35=1|34={number}|112=x")
+    bench.slice = 100
+    sent = short(bench.act([]))
+    assert len(sent) == 1 + 1_000 + 1
+    assert sent[-1] == "4 1003-1009"
