@@ -17,8 +17,18 @@ class FileOrder:
     side: Side
     price: int
     left: int
+    #: All that was executed, before a replace, too.
     executed: int = 0
     is_open: bool = True
+
+
+def filled_by(order: FileOrder, event: FileEvent) -> int:
+    """Return how much of an order a REMAINS event says was filled.
+
+    With a new price it is an amendment: a market order that walks to the next price, less what its
+    amount of money no longer buys there.
+    """
+    return max(0, order.left - event.qty) if event.price == order.price else 0
 
 
 class FileBook:
@@ -45,7 +55,7 @@ class FileBook:
             case EventKind.REDUCE:
                 order.left -= min(event.qty, order.left)
             case EventKind.REMAINS:
-                order.executed += max(0, order.left - event.qty)
+                order.executed += filled_by(order, event)
                 order.left = event.qty
                 order.price = event.price
             case EventKind.DELETE:
@@ -53,7 +63,12 @@ class FileBook:
             case EventKind.REPLACE:
                 order.left = 0
                 self.orders[event.new_order_id] = FileOrder(
-                    event.new_order_id, order.symbol, order.side, event.price, event.qty
+                    event.new_order_id,
+                    order.symbol,
+                    order.side,
+                    event.price,
+                    event.qty,
+                    order.executed,
                 )
         order.is_open = order.left > 0
 

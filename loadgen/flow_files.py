@@ -106,7 +106,7 @@ def _opened(path: Path) -> IO[bytes]:
     if path.suffix == ".xz":
         return lzma.open(path)
     if path.suffix == ".gz":
-        return gzip.open(path)
+        return io.BufferedReader(gzip.GzipFile(path))
     return path.open("rb")
 
 

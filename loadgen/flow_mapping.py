@@ -5,7 +5,8 @@ a request depends on what the venue did with an order, `needs_state` says so, an
 waits until everything sent before has been answered.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from openoutcry.loadgen.flow_book import Displayed, FileBook
@@ -27,6 +28,36 @@ class Decision:
     skipped: str = ""
 
 
+def causal_order(events: Iterable[FileEvent]) -> Iterator[tuple[FileEvent, bool]]:
+    """Yield events and whether each was held back: until the order that it names was created.
+
+    A recorded file may tell of an order's end shortly before its creation. What names an order that
+    is never created stays where it is.
+    """
+    events = tuple(events)
+    uncreated = {created for event in events if (created := _created_by(event))}
+    held: dict[str, list[FileEvent]] = defaultdict(list)
+    for event in events:
+        if event.kind is not EventKind.ADD and event.order_id in uncreated:
+            held[event.order_id].append(event)
+            continue
+        yield event, False
+        waiting = [_created_by(event)]
+        while waiting:
+            order_id = waiting.pop(0)
+            uncreated.discard(order_id)
+            for late in held.pop(order_id, ()):
+                yield late, True
+                waiting.append(_created_by(late))
+
+
+def _created_by(event: FileEvent) -> str:
+    """Return the id that an event creates, or nothing."""
+    if event.kind is EventKind.ADD:
+        return event.order_id
+    return event.new_order_id if event.kind is EventKind.REPLACE else ""
+
+
 class Mapper:
     """Turns a file's events into requests, one after the other.
 
@@ -35,11 +66,17 @@ class Mapper:
     """
 
     def __init__(self, *, closes_gaps: bool) -> None:
+        #: The book by order id, with held events where they belong.
         self.file = FileBook()
         #: Orders cancelled without an event of their own → number of the event that showed it.
         self.gaps: dict[str, int] = {}
         #: Of those, how many events named them afterwards: evidence against the rule.
         self.gaps_contradicted = 0
+        #: Events held back, and the orders that they name.
+        self.held = 0
+        self.early: set[str] = set()
+        #: Orders of which more was left at the venue than the file says: requests that took it off.
+        self.corrected: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
         self.sent: Counter[str] = Counter()
         self.skipped: Counter[tuple[str, str]] = Counter()
@@ -56,9 +93,12 @@ class Mapper:
             return event.order_id in self._amended
         return not self._amended.isdisjoint(self._gap_shown_by(event))
 
-    def decide(self, event: FileEvent, own: OwnOrders) -> Decision:
+    def decide(self, event: FileEvent, own: OwnOrders, *, was_held: bool = False) -> Decision:
         """Return the requests for an event, and take the event into the file's book."""
         requests, reason = self._decide(event, own)
+        if was_held:
+            self.held += 1
+            self.early.update(name for name in (event.order_id, event.new_order_id) if name)
         self.words[event.word] += 1
         if reason:
             self.skipped[reason, event.word] += 1
@@ -182,11 +222,13 @@ class Mapper:
         """Bring an order to what the file says is left, where matching has not done so."""
         if order is None or not order.is_open:
             return []
-        if event.qty == 0:
-            return [self._cancel(event, order)]
         left = min(event.qty, order.leaves_qty)
         if left == order.leaves_qty and event.price == order.price:
             return []
+        if left < order.leaves_qty:
+            self.corrected[event.order_id] += 1
+        if left == 0:
+            return [self._cancel(event, order)]
         return [self._amend(event, order, event.price, order.cum_qty + left, event.order_id)]
 
     # --- requests ---------------------------------------------------------------------------------

@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from openoutcry.loadgen.flow_files import FileEvent, FlowFile
+from openoutcry.loadgen.flow_files import FlowFile
 from openoutcry.loadgen.flow_links import FlowError, Link
-from openoutcry.loadgen.flow_mapping import Mapper
+from openoutcry.loadgen.flow_mapping import Mapper, causal_order
 from openoutcry.loadgen.flow_orders import AnswerKind, OwnOrders, Request
 
 #: Seconds without any answer, while some are due, after which the venue counts as stuck.
@@ -17,9 +17,9 @@ _PROGRESS_EVERY = 1000
 class FlowRunner:
     """One file through one session.
 
-    One session keeps the file's order, so nothing but the window limits what is in flight. Before an
-    event whose request depends on an order's state, an order status request is sent and its answer
-    awaited: a shard answers in the order asked, so by then everything sent before is known.
+    One session keeps the file's order, so nothing but the window limits what is in flight. Before
+    an event whose request depends on an order's state, an order status request is sent and its
+    answer awaited: a shard answers in the order asked, so by then all that was sent is known.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class FlowRunner:
         self._progress = progress
         self._in_flight: set[str] = set()
         self._statuses_due = 0
+        self._last: dict[str, Request] = {}
         self._moved = asyncio.Event()
 
     async def run(self, file: FlowFile) -> None:
@@ -67,43 +68,34 @@ class FlowRunner:
             raise FlowError(f"only one side of {len(left)} trades was reported, such as {left[0]}")
 
     async def _send_all(self, file: FlowFile) -> None:
-        last: dict[str, Request] = {}
-        for event in file.events:
+        for event, was_held in causal_order(file.events):
             if self.mapper.needs_state(event):
-                await self._settle(event)
-            for request in self.mapper.decide(event, self.own).requests:
+                symbol = event.symbol or self.mapper.file.orders[event.order_id].symbol
+                await self._settle(symbol)
+            decision = self.mapper.decide(event, self.own, was_held=was_held)
+            for request in decision.requests:
                 await self._send(request)
-                last[request.symbol] = request
             if self._progress is not None and event.number % _PROGRESS_EVERY == 0:
                 self._progress(event.number)
-        for request in last.values():
-            await self._ask(request)
+        for symbol in list(self._last):
+            await self._settle(symbol)
+        await self._until(lambda: not self._in_flight)
 
-    async def _settle(self, event: FileEvent) -> None:
-        order = self.own.by_order_id.get(event.order_id)
-        known = self.mapper.file.orders.get(event.order_id)
-        if order is not None:
-            await self._ask_for(order.cl_ord_id, event.order_id)
-        elif known is not None or self._in_flight:
-            await self._ask_for(event.order_id, event.order_id)
-
-    async def _ask_for(self, cl_ord_id: str, order_id: str) -> None:
-        known = self.mapper.file.orders[order_id]
+    async def _settle(self, symbol: str) -> None:
+        """Wait until all that was sent for a symbol is answered."""
+        last = self._last.get(symbol)
+        if last is None:
+            return
         self._statuses_due += 1
         self.status_requests += 1
-        await self._link.ask(cl_ord_id, known.symbol, known.side)
+        await self._link.ask(last.cl_ord_id, last.symbol, last.side)
         await self._until(lambda: self._statuses_due == 0)
-
-    async def _ask(self, request: Request) -> None:
-        self._statuses_due += 1
-        self.status_requests += 1
-        await self._link.ask(request.cl_ord_id, request.symbol, request.side)
-        await self._until(lambda: self._statuses_due == 0 and not self._in_flight)
 
     async def _send(self, request: Request) -> None:
         await self._until(lambda: len(self._in_flight) < self._window)
         self.own.sent(request)
         self._in_flight.add(request.cl_ord_id)
+        self._last[request.symbol] = request
         self.requests += 1
         await self._link.send(request)
 
@@ -114,9 +106,8 @@ class FlowRunner:
                 async with asyncio.timeout(SILENCE_S):
                     await self._moved.wait()
             except TimeoutError:
-                raise FlowError(
-                    f"no answer for {SILENCE_S:.0f} s; {len(self._in_flight)} requests are unanswered"
-                ) from None
+                due = len(self._in_flight)
+                raise FlowError(f"no answer for {SILENCE_S:.0f} s, {due} are due") from None
 
     async def _read(self) -> None:
         async for answer in self._link.answers():
