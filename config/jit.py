@@ -1,8 +1,11 @@
 """How every kernel is compiled: one decorator, and a disk cache that source changes renew.
 
-numba keys a cached kernel by the time-stamp of its own file only, so a kernel that inlines another from a
-different file would go on running the old code after an edit. Each module's kernels are therefore cached in
-a folder named by a fingerprint of that module and of every openoutcry module that it imports, directly or
+numba keys a cached kernel by the time-stamp of its own file only, so a kernel that inlines another
+from a
+different file would go on running the old code after an edit. Each module's kernels are therefore
+cached in
+a folder named by a fingerprint of that module and of every openoutcry module that it imports,
+directly or
 through others: an edit gives fresh folders to exactly the modules that it reaches.
 
 This module imports nothing of the product, so protocol and engine can both use it.
@@ -17,13 +20,29 @@ import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numba
+import numpy as np
 
 _KEEP_CACHES = 256
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+# Kernels convert between signed and unsigned by name. To a type checker the result is an integer,
+# as all
+# of a kernel's arguments are; numba and plain Python get numpy's own types.
+if TYPE_CHECKING:
+
+    def int64(value: Any) -> int:
+        """Convert to a signed 64-bit integer."""
+
+    def uint64(value: Any) -> int:
+        """Convert to an unsigned 64-bit integer."""
+
+else:
+    int64 = np.int64
+    uint64 = np.uint64
 
 #: True when numba compiles; False under NUMBA_DISABLE_JIT=1, where kernels run as plain Python.
 IS_COMPILED = not numba.config.DISABLE_JIT
@@ -61,7 +80,8 @@ def _read(path: Path) -> tuple[bytes, tuple[str, ...]]:
 
 @functools.cache
 def source_fingerprint(path: Path) -> str:
-    """Return a short hash over a module's source, all it imports of openoutcry, and the compiler."""
+    """Return a short hash over a module's source, all it imports of openoutcry, and the
+    compiler."""
     sources: dict[Path, bytes] = {}
     waiting = [path]
     while waiting:
@@ -117,7 +137,8 @@ def _decorate(function: Callable[..., Any], **options: Any) -> Any:
 
 
 def kernel(function: F) -> F:
-    """Compile a function as a kernel: no GIL, cached on disk, numpy's error model (no exceptions)."""
+    """Compile a function as a kernel: no GIL, cached on disk, numpy's error model (no
+    exceptions)."""
     compiled: F = _decorate(function)
     return compiled
 
@@ -139,7 +160,8 @@ def lean_kernel(function: F) -> F:
 
 
 def inlined_kernel(function: F) -> F:
-    """Compile a lean kernel that is inlined into other kernels and can be called from Python too."""
+    """Compile a lean kernel that is inlined into other kernels and can be called from Python
+    too."""
     compiled: F = _decorate(function, _nrt=False, forceinline=True)
     return compiled
 

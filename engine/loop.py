@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, lean_kernel
+from openoutcry.config.jit import inline_kernel, int64, lean_kernel
 from openoutcry.engine.atomics import (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
@@ -90,15 +90,15 @@ def _count_reports(
     stamp_mask = len(stamps) - 1
     now = clock_ns(CLOCK_MONOTONIC)
     for n in range(first, stop):
-        recv_ns = np.int64(0)
+        recv_ns = int64(0)
         if reports[n]["inbound_seq"] != 0:
             recv_ns = commands[(head + reports[n]["seq"] - head_seq) & mask]["recv_ns"]
         stamps[n & stamp_mask, 0] = recv_ns
         stamps[n & stamp_mask, 1] = now
-        kind = np.int64(reports[n]["kind"])
+        kind = int64(reports[n]["kind"])
         counters[ShardCounter.REPORTS + kind] += 1
         if kind in (ReportKind.REJECTED, ReportKind.CANCEL_REJECTED):
-            counters[ShardCounter.REJECTS + np.int64(reports[n]["reason"])] += 1
+            counters[ShardCounter.REJECTS + int64(reports[n]["reason"])] += 1
         elif kind == ReportKind.TRADE:
             counters[ShardCounter.TRADES] += 1
 
@@ -202,7 +202,7 @@ def run_shard(
                 )
                 seq = load_acquire(_word(state, ShardWord.SEQ))
                 is_full = load_acquire(_word(state, ShardWord.LOG_IS_FULL)) != 0
-                ring_ns = np.int64(0)
+                ring_ns = int64(0)
                 run = 0
                 for i in range(head, head + count):
                     slot = i & mask
@@ -266,10 +266,10 @@ def run_shard(
                     store_release(_word(state, ShardWord.REPORTS_WANTED), report_seq + wanted + 1)
                     is_short = True
                     break
-                counters[ShardCounter.COMMANDS + np.int64(commands[slot]["kind"])] += 1
+                counters[ShardCounter.COMMANDS + int64(commands[slot]["kind"])] += 1
                 sample += 1
                 is_timed = sample % MATCH_SAMPLE_EVERY == 0
-                before = clock_ns(CLOCK_MONOTONIC) if is_timed else np.int64(0)
+                before = clock_ns(CLOCK_MONOTONIC) if is_timed else int64(0)
                 # The one place of this call: it is inlined, and large.
                 report_seq = process_command(book, commands, slot, reports, 0, report_seq)
                 if is_timed:

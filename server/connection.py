@@ -46,7 +46,7 @@ class Connection(asyncio.BufferedProtocol):
         self._end = 0
         size = gateway.config.gateway.receive_buffer_bytes
         self.buffer = np.empty(size + FIX_SPARE_BYTES, np.uint8)
-        self._view = memoryview(self.buffer)[:size]
+        self._view = memoryview(self.buffer.data)[:size]
         self.transport: asyncio.Transport
         self.peer = ""
         self._fd = -1
@@ -60,13 +60,13 @@ class Connection(asyncio.BufferedProtocol):
         self.peer = str(transport.get_extra_info("peername"))
         sock = transport.get_extra_info("socket")
         self._fd = sock.fileno()
-        transport.set_write_buffer_limits(high=256 << 10)
+        self.transport.set_write_buffer_limits(high=256 << 10)
         counters = self.gateway.metrics.counters
         if not self.gateway.register(self):
             counters[GatewayCounter.CONNECTIONS_REFUSED + self.protocol] += 1
             log.warning("refused: peer=%s reason=no room for a connection", self.peer)
             self.is_closed = True
-            transport.abort()
+            self.transport.abort()
             return
         counters[GatewayCounter.CONNECTIONS_OPENED + self.protocol] += 1
         self.opened()

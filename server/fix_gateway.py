@@ -14,7 +14,7 @@ from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry, SessionRegist
 from openoutcry.server.store import GatewayStore, RowState
 
 if TYPE_CHECKING:
-    from openoutcry.server.connection import Connection
+    from openoutcry.server.connection import Connection, FixConnection
     from openoutcry.server.gateway import Gateway
 
 log = logging.getLogger(__name__)
@@ -174,7 +174,7 @@ class FixSessions:
         self.registry = registry
         self.by_id: dict[str, FixSession] = {}
 
-    def first_message(self, connection: "Connection", message: Message) -> None:
+    def first_message(self, connection: "FixConnection", message: Message) -> None:
         """Take the first message of a connection: a Logon that is for us, or the connection
         ends."""
         sender = message.get(49) or b""

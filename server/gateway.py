@@ -17,6 +17,7 @@ from openoutcry.engine.latency import GatewayCounter, Protocol, Role, open_metri
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.engine.state import SHARD_WORDS, GatewayWord, ProcessStatus, ShardWord
+from openoutcry.protocol.binary.encode import encode_execution_report as encode_binary_report
 from openoutcry.protocol.binary.layouts import ORDER_FIELDS as BINARY_ORDER_FIELDS
 from openoutcry.protocol.binary.layouts import REPORT_VALUES as BINARY_REPORT_VALUES
 from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_REPORT_VALUES
@@ -44,7 +45,6 @@ from openoutcry.server.outbound import (
     fill_fix,
     released_report,
 )
-from openoutcry.server.outbound import encode_binary as encode_binary_report
 from openoutcry.server.process import die_with_parent, is_orphan, pin, process_name
 from openoutcry.server.sessions import SessionIndex, SessionRegistry
 from openoutcry.server.store import ReportReader
@@ -92,7 +92,7 @@ class Gateway:
         self._free_rows = list(range(config.gateway.max_connections - 1, -1, -1))
         self._out = np.empty((config.gateway.max_connections, _OUT_BYTES), np.uint8)
         self._out_used = np.zeros(config.gateway.max_connections, np.int64)
-        self._out_views = memoryview(self._out.reshape(-1))
+        self._out_views = memoryview(self._out.reshape(-1).data)
         self._words = memory.gateways[number]
         self._set_up_shards(data_dir)
         self._set_up_kernels()

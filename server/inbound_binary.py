@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel
+from openoutcry.config.jit import int64, lean_kernel, uint64
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.binary.decode import decode_message
@@ -50,7 +50,7 @@ def receive_binary(
         status = decode_message(buf, start, end, max_payload, fields, 0)
         if status == PARTIAL:
             break
-        symbol = np.int64(row["symbol"])
+        symbol = int64(row["symbol"])
         if (
             status != ORDER
             or row["seq"] != sessions[session]["next_in"]
@@ -58,8 +58,8 @@ def receive_binary(
         ):
             code = INBOUND_PYTHON
             break
-        account = np.int64(0)
-        if row["account0"] != np.uint64(0):
+        account = int64(0)
+        if row["account0"] != uint64(0):
             account = find_account(
                 routes.accounts,
                 routes.account_index,
@@ -77,7 +77,7 @@ def receive_binary(
             break
         tail = routes.tails[shard]
         command = routes.commands[shard, routes.ring, tail & mask]
-        tag = np.int64(row["tag"])
+        tag = int64(row["tag"])
         command["seq"] = 0
         command["time_ns"] = 0
         command["inbound_seq"] = row["seq"]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, lean_kernel
+from openoutcry.config.jit import inline_kernel, int64, lean_kernel
 from openoutcry.engine.enums import CommandKind, OrderType
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix.decode import decode_message
@@ -42,10 +42,10 @@ _G = ord("G")
 
 @inline_kernel
 def _are_comp_ids_right(buf: NDArray[np.uint8], row: Any, ids: Any) -> bool:
-    sender = np.int64(row["sender_comp_id_off"])
-    target = np.int64(row["target_comp_id_off"])
-    sender_len = np.int64(row["sender_comp_id_len"])
-    target_len = np.int64(row["target_comp_id_len"])
+    sender = int64(row["sender_comp_id_off"])
+    target = int64(row["target_comp_id_off"])
+    sender_len = int64(row["sender_comp_id_len"])
+    target_len = int64(row["target_comp_id_len"])
     return (
         sender_len == ids["sender_len"]
         and target_len == ids["target_len"]
@@ -105,8 +105,8 @@ def receive_fix(
         ):
             code = INBOUND_PYTHON
             break
-        off = np.int64(row["symbol_off"])
-        length = np.int64(row["symbol_len"])
+        off = int64(row["symbol_off"])
+        length = int64(row["symbol_len"])
         if length > 24:
             code = INBOUND_PYTHON
             break
@@ -120,9 +120,9 @@ def receive_fix(
         if symbol < 0:
             code = INBOUND_PYTHON
             break
-        account = np.int64(0)
-        off = np.int64(row["account_off"])
-        length = np.int64(row["account_len"])
+        account = int64(0)
+        off = int64(row["account_off"])
+        length = int64(row["account_len"])
         if length > 0:
             if length > 32:
                 code = INBOUND_PYTHON
@@ -138,9 +138,9 @@ def receive_fix(
             if account < 0:
                 code = INBOUND_PYTHON
                 break
-        msg_type = np.int64(row["msg_type"])
-        price = np.int64(0)
-        qty = np.int64(0)
+        msg_type = int64(row["msg_type"])
+        price = int64(0)
+        qty = int64(0)
         if msg_type in (_D, _G):
             kind = CommandKind.NEW if msg_type == _D else CommandKind.REPLACE
             is_limit = row["ord_type"] == OrderType.LIMIT
@@ -190,8 +190,8 @@ def receive_fix(
         command["tif"] = row["tif"]
         command["price_ticks"] = price
         command["qty_lots"] = qty
-        off = np.int64(row["cl_ord_id_off"])
-        length = np.int64(row["cl_ord_id_len"])
+        off = int64(row["cl_ord_id_off"])
+        length = int64(row["cl_ord_id_len"])
         command["id0"] = load_word(buf, off, length, 0)
         command["id1"] = load_word(buf, off, length, 1)
         command["id2"] = load_word(buf, off, length, 2)
@@ -200,8 +200,8 @@ def receive_fix(
         command["flags"] = 0
         command["reject_reason"] = 0
         command["smp_group"] = 0
-        off = np.int64(row["orig_cl_ord_id_off"])
-        length = np.int64(row["orig_cl_ord_id_len"])
+        off = int64(row["orig_cl_ord_id_off"])
+        length = int64(row["orig_cl_ord_id_len"])
         command["orig0"] = load_word(buf, off, length, 0)
         command["orig1"] = load_word(buf, off, length, 1)
         command["orig2"] = load_word(buf, off, length, 2)

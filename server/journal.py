@@ -92,7 +92,7 @@ class SegmentedFile:
         """Return the whole reserved range as an array; only what is mapped may be touched."""
         itemsize = np.dtype(dtype).itemsize
         count = RESERVE_BYTES // itemsize
-        buffer = (ctypes.c_char * (count * itemsize)).from_address(self.address)
+        buffer: Any = (ctypes.c_char * (count * itemsize)).from_address(self.address)
         return np.frombuffer(buffer, dtype=dtype)
 
     def segment_path(self, index: int) -> Path:

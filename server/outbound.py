@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel
+from openoutcry.config.jit import int64, lean_kernel, uint64
 from openoutcry.engine.arithmetic import average_price
 from openoutcry.engine.atomics import (
     CLOCK_MONOTONIC,
@@ -54,11 +54,11 @@ def fill_fix(
     """Fill row 0 of FIX REPORT_VALUES from report row `n`, all but the header's fields."""
     row = values[0]
     report = reports[n]
-    kind = np.int64(report["kind"])
-    reason = np.int64(report["reason"])
-    symbol = np.int64(report["symbol"])
+    kind = int64(report["kind"])
+    reason = int64(report["reason"])
+    symbol = int64(report["symbol"])
     is_known = 0 <= symbol < len(routes.symbols)
-    base = np.int64(shard) << SHARD_SHIFT
+    base = int64(shard) << SHARD_SHIFT
     row["transact_time_ns"] = report["time_ns"]
     row["order_id"] = report["order_id"]
     row["exec_id"] = base | report["report_seq"]
@@ -68,7 +68,7 @@ def fill_fix(
     row["id3"] = report["id3"]
     row["id4"] = report["id4"]
     if kind == ReportKind.TRADE:
-        row["orig0"] = np.uint64(0)
+        row["orig0"] = uint64(0)
         row["has_last"] = 1
     else:
         row["orig0"] = report["orig0"]
@@ -77,7 +77,7 @@ def fill_fix(
         row["orig3"] = report["orig3"]
         row["orig4"] = report["orig4"]
         row["has_last"] = 0
-    account = np.int64(report["account"])
+    account = int64(report["account"])
     row["account0"] = routes.accounts[account]["name0"]
     row["account1"] = routes.accounts[account]["name1"]
     row["account2"] = routes.accounts[account]["name2"]
@@ -85,8 +85,8 @@ def fill_fix(
     row["price_scale"] = 0
     row["qty_scale"] = 0
     row["avg_px_scale"] = 0
-    tick = np.int64(1)
-    lot = np.int64(1)
+    tick = int64(1)
+    lot = int64(1)
     row["avg_px"] = 0
     if is_known:
         row["symbol0"] = routes.symbols[symbol]["name0"]
@@ -101,7 +101,7 @@ def fill_fix(
             multiplier = routes.symbols[symbol]["avg_multiplier"]
             row["avg_px_scale"] = routes.symbols[symbol]["avg_scale"]
             hi = report["notional_hi"]
-            lo = np.int64(report["notional_lo"])
+            lo = int64(report["notional_lo"])
             average, fits = average_price(hi, lo, cum_qty, multiplier)
             if not fits:
                 # A price near the ends of int64: fewer decimals fit.
@@ -109,7 +109,7 @@ def fill_fix(
                 average, fits = average_price(hi, lo, cum_qty, tick)
             row["avg_px"] = average
     else:
-        row["symbol0"] = np.uint64(0)
+        row["symbol0"] = uint64(0)
     row["price"] = report["price_ticks"] * tick
     row["order_qty"] = report["qty_lots"] * lot
     row["leaves_qty"] = report["leaves_qty"] * lot
@@ -122,7 +122,7 @@ def fill_fix(
         row["trade_id"] = report["trade_id"]
         row["liquidity"] = report["liquidity"]
     row["exec_type"] = EXEC_TYPE[kind]
-    row["ord_status"] = ORD_STATUS[np.int64(report["status"])]
+    row["ord_status"] = ORD_STATUS[int64(report["status"])]
     row["side"] = report["side"]
     row["ord_type"] = report["ord_type"]
     row["tif"] = report["tif"]
@@ -170,10 +170,10 @@ def fill_binary(
     """Fill row 0 of binary REPORT_VALUES from report row `n`, all but seq and repeated."""
     row = values[0]
     report = reports[n]
-    kind = np.int64(report["kind"])
+    kind = int64(report["kind"])
     row["ref_seq"] = report["inbound_seq"]
     row["order_id"] = report["order_id"]
-    row["exec_id"] = (np.int64(shard) << SHARD_SHIFT) | report["report_seq"]
+    row["exec_id"] = (int64(shard) << SHARD_SHIFT) | report["report_seq"]
     row["price"] = report["price_ticks"]
     row["qty"] = report["qty_lots"]
     row["cum_qty"] = report["cum_qty"]
@@ -182,7 +182,7 @@ def fill_binary(
     if report["cum_qty"] != 0:
         average, fits = average_price(
             report["notional_hi"],
-            np.int64(report["notional_lo"]),
+            int64(report["notional_lo"]),
             report["cum_qty"],
             _BINARY_AVERAGE,
         )
@@ -205,11 +205,11 @@ def fill_binary(
         row["last_px"] = report["last_px"]
         row["last_qty"] = report["last_qty"]
         row["trade_id"] = report["trade_id"]
-        row["orig0"] = np.uint64(0)
-        row["orig1"] = np.uint64(0)
-        row["orig2"] = np.uint64(0)
-        row["orig3"] = np.uint64(0)
-        row["orig4"] = np.uint64(0)
+        row["orig0"] = uint64(0)
+        row["orig1"] = uint64(0)
+        row["orig2"] = uint64(0)
+        row["orig3"] = uint64(0)
+        row["orig4"] = uint64(0)
     else:
         row["liquidity"] = 0
         row["last_px"] = 0
@@ -220,7 +220,7 @@ def fill_binary(
         row["orig2"] = report["orig2"]
         row["orig3"] = report["orig3"]
         row["orig4"] = report["orig4"]
-    account = np.int64(report["account"])
+    account = int64(report["account"])
     row["account0"] = routes.accounts[account]["name0"]
     row["account1"] = routes.accounts[account]["name1"]
     row["account2"] = routes.accounts[account]["name2"]
@@ -256,13 +256,13 @@ def encode_reports(
     """
     sessions = routes.sessions
     room = out.shape[1] - max(MAX_REPORT_BYTES, _BINARY_ROOM)
-    base = np.int64(shard) << SHARD_SHIFT
+    base = int64(shard) << SHARD_SHIFT
     fix_sent = 0
     binary_sent = 0
     code = OUTBOUND_DONE
     while next_report < stop:
         report = reports[next_report]
-        session = np.int64(report["session"])
+        session = int64(report["session"])
         if session == 0 or report["kind"] == ReportKind.DUPLICATE:
             next_report += 1
             continue
@@ -322,8 +322,8 @@ def count_latency(
     mask = len(stamps) - 1
     now = clock_ns(CLOCK_MONOTONIC)
     run = 0
-    seen_recv = np.int64(0)
-    seen_released = np.int64(0)
+    seen_recv = int64(0)
+    seen_released = int64(0)
     # The oldest stamps may be overwritten already when the gateway is far behind.
     for n in range(max(first, stop - (mask + 1) // 2), stop):
         recv = stamps[n & mask, 0]

@@ -6,6 +6,7 @@ thus start at once and never compile while clients wait.
 """
 
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -196,7 +197,7 @@ class Supervisor:
         self.rings = [ControlRing(self.memory, shard) for shard in range(shards)]
         self._listen_control()
         for shard in range(shards):
-            self._fork(f"shard {shard}", lambda shard=shard: self._be_shard(shard))
+            self._fork(f"shard {shard}", functools.partial(self._be_shard, shard))
         self._await(
             lambda: all(
                 self.memory.shards[s, ShardWord.STATUS] == ProcessStatus.RUNNING

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, lean_kernel
+from openoutcry.config.jit import inline_kernel, int64, lean_kernel, uint64
 from openoutcry.engine.enums import ReplacePolicy
 from openoutcry.server.config import Config
 
@@ -50,19 +50,19 @@ def name_words(name: bytes, words: int) -> tuple[int, ...]:
 @inline_kernel
 def hash_words(w0: int, w1: int, w2: int, w3: int) -> int:
     """Mix four words into a non-negative integer."""
-    h = (w0 ^ (w1 << np.uint64(1))) * np.uint64(0x9E3779B97F4A7C15)
-    h ^= h >> np.uint64(29)
-    h = (h ^ w2 ^ (w3 << np.uint64(1))) * np.uint64(0xBF58476D1CE4E5B9)
-    return np.int64(h >> np.uint64(20))
+    h = (w0 ^ (w1 << uint64(1))) * uint64(0x9E3779B97F4A7C15)
+    h ^= h >> uint64(29)
+    h = (h ^ w2 ^ (w3 << uint64(1))) * uint64(0xBF58476D1CE4E5B9)
+    return int64(h >> uint64(20))
 
 
 @lean_kernel
 def find_symbol(symbols: NDArray[Any], index: NDArray[np.int32], w0: int, w1: int, w2: int) -> int:
     """Return the number of a symbol, or -1."""
     mask = len(index) - 1
-    at = hash_words(w0, w1, w2, np.uint64(0)) & mask
+    at = hash_words(w0, w1, w2, uint64(0)) & mask
     while True:
-        row = np.int64(index[at])
+        row = int64(index[at])
         if row < 0:
             return -1
         if (
@@ -82,7 +82,7 @@ def find_account(
     mask = len(index) - 1
     at = hash_words(w0, w1, w2, w3) & mask
     while True:
-        row = np.int64(index[at])
+        row = int64(index[at])
         if row < 0:
             return -1
         if (
@@ -107,6 +107,11 @@ def _insert(index: NDArray[np.int32], hashed: int, row: int) -> None:
 @lean_kernel
 def _hash(w0: int, w1: int, w2: int, w3: int) -> int:
     return hash_words(w0, w1, w2, w3)
+
+
+def _hash_of(words: tuple[int, ...]) -> int:
+    w0, w1, w2, w3 = (uint64(word) for word in (*words, 0, 0, 0, 0)[:4])
+    return int(_hash(w0, w1, w2, w3))
 
 
 def _empty_index(rows: int) -> NDArray[np.int32]:
@@ -135,7 +140,7 @@ class SymbolTable:
             scale = max(config.fix.avg_px_decimals, int(row["tick_scale"]))
             row["avg_scale"] = scale
             row["avg_multiplier"] = row["tick_mantissa"] * 10 ** (scale - int(row["tick_scale"]))
-            _insert(self.index, int(_hash(*map(np.uint64, words), np.uint64(0))), number)
+            _insert(self.index, _hash_of(words), number)
             self.numbers[name] = number
 
     def name(self, number: int) -> str:
@@ -157,7 +162,7 @@ class AccountTable:
         self.names: list[bytes] = [b""]
         self.numbers: dict[bytes, int] = {b"": 0}
         self._is_open = is_open
-        _insert(self.index, int(_hash(*(np.uint64(0),) * 4)), 0)
+        _insert(self.index, _hash_of((0,)), 0)
 
     def add(self, name: bytes, firm: int) -> int:
         """Add an account; return its number. Raises OverflowError when the table is full."""
@@ -170,7 +175,7 @@ class AccountTable:
         self.rows[number]["firm"] = firm
         self.names.append(name)
         self.numbers[name] = number
-        _insert(self.index, int(_hash(*map(np.uint64, words))), number)
+        _insert(self.index, _hash_of(words), number)
         return number
 
     def find(self, name: bytes) -> int:
