@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-import yaml
 
 from openoutcry.loadgen.flow_files import FORMATS, FlowFile, FlowFileError, read_flow
 from openoutcry.loadgen.flow_links import BinaryLink, FixLink, FlowError
@@ -24,8 +23,8 @@ DEFAULT_WINDOW = 256
 
 
 def venue_config(file: FlowFile) -> str:
-    """Return the configuration (YAML) of a venue with the symbols that a file needs."""
-    return yaml.safe_dump(
+    """Return the configuration of a venue with the symbols that a file needs (JSON is YAML)."""
+    return json.dumps(
         {
             # Names the files in shared memory: another venue may run beside this one.
             "venue": {"name": f"flow-{os.getpid()}-{secrets.token_hex(2)}"},
@@ -35,7 +34,7 @@ def venue_config(file: FlowFile) -> str:
                 for symbol in file.symbols
             ],
         },
-        default_style='"',
+        indent=2,
     )
 
 

@@ -64,7 +64,7 @@ def _halves(events: Iterable[FileEvent]) -> list[_Half]:
 def _joined(halves: list[_Half]) -> list[FileExecution]:
     """Join the two rows of each match; the order with the lower id was there first."""
     waiting: list[_Half] = []
-    found = []
+    found: list[FileExecution] = []
     for half in halves:
         waiting, late = (
             [other for other in waiting if half.number - other.number <= _ROWS_APART],
