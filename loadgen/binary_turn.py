@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.loadgen.check import (
     Mismatch,
     apply_report,
@@ -57,7 +57,7 @@ def new_wire(connections: int, receive_bytes: int, send_bytes: int, account: str
     )
 
 
-@inline_kernel
+@lean_part
 def _receive(load: Load, wire: BinaryWire, c: int, now: int) -> int:
     connection = load.connections[c]
     buf = wire.received[c]
@@ -80,13 +80,13 @@ def _receive(load: Load, wire: BinaryWire, c: int, now: int) -> int:
         if row["tag"] == _REJECT:
             load.counts[Count.REPORTS] += 1
             fail(load.verdict[0], Mismatch.REFUSED, 0, np.int64(row["reason"]))
-            refuse_request(load, c, row["ref_seq"], np.int64(row["reason"]))
+            refuse_request(load, c, row["ref_seq"], np.int64(row["reason"]), now)
             keep_verdict(load, c)
         else:
             apply_report(load, c, now)
 
 
-@inline_kernel
+@lean_part
 def _encode(load: Load, wire: BinaryWire, c: int, pos: int) -> int:
     """Write the action at hand as a frame."""
     action = load.action[0]
@@ -109,7 +109,7 @@ def _encode(load: Load, wire: BinaryWire, c: int, pos: int) -> int:
     return encode_request(wire.to_send[c], pos, wire.fields, 0)
 
 
-@kernel
+@lean_kernel
 def fill(
     load: Load, wire: BinaryWire, c: int, limit: int, due_ns: int, step_ns: int, utc_ms: int
 ) -> int:
@@ -129,7 +129,7 @@ def fill(
     return done
 
 
-@kernel
+@lean_kernel
 def receive(load: Load, wire: BinaryWire, c: int, received: int, now: int) -> int:
     """Decode and check what has come, `received` bytes of it new, at `now`; return a Turn."""
     connection = load.connections[c]
@@ -149,7 +149,7 @@ def receive(load: Load, wire: BinaryWire, c: int, received: int, now: int) -> in
     return status
 
 
-@kernel
+@lean_kernel
 def turn(load: Load, wire: BinaryWire, c: int, received: int, now: int, utc_ms: int) -> int:
     """Receive, and fill the window again unless something still waits to be sent; return a Turn."""
     status = receive(load, wire, c, received, now)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.loadgen.histogram import record
 from openoutcry.loadgen.ids import decode_id, encode_id
 from openoutcry.loadgen.layouts import (
@@ -104,7 +104,7 @@ _ZERO = np.uint64(0)
 POWERS = np.array([10**n for n in range(19)], np.int64)
 
 
-@inline_kernel
+@lean_part
 def expect(verdict: Any, code: int, expected: int, got: int) -> None:
     """Compare; the first difference of a report is its verdict."""
     if expected != got and got != NOT_GIVEN and verdict["code"] == 0:
@@ -113,7 +113,7 @@ def expect(verdict: Any, code: int, expected: int, got: int) -> None:
         verdict["got"] = got
 
 
-@inline_kernel
+@lean_part
 def fail(verdict: Any, code: int, expected: int, got: int) -> None:
     """Find against the report, unless something was found before."""
     if verdict["code"] == 0:
@@ -122,7 +122,7 @@ def fail(verdict: Any, code: int, expected: int, got: int) -> None:
         verdict["got"] = got
 
 
-@kernel
+@lean_kernel
 def keep_verdict(load: Load, c: int) -> None:
     """Count the mismatch found in the report at hand, keep the first few, and start anew."""
     plan = load.plan[0]
@@ -139,7 +139,7 @@ def keep_verdict(load: Load, c: int) -> None:
     verdict["code"] = 0
 
 
-@inline_kernel
+@lean_part
 def _release(load: Load, c: int, order: Any, slot: int) -> None:
     """Forget the request in flight; free the slot of an order that is finished."""
     connection = load.connections[c]
@@ -150,7 +150,7 @@ def _release(load: Load, c: int, order: Any, slot: int) -> None:
         _free(load, c, order, slot)
 
 
-@inline_kernel
+@lean_part
 def _free(load: Load, c: int, order: Any, slot: int) -> None:
     connection = load.connections[c]
     order["state"] = _FREE
@@ -158,7 +158,7 @@ def _free(load: Load, c: int, order: Any, slot: int) -> None:
     connection["free_slots"] += 1
 
 
-@inline_kernel
+@lean_part
 def _acknowledge(load: Load, c: int, order: Any, slot: int, now: int) -> None:
     """Count the positive answer to the request in flight."""
     pending = load.pending[c, order["pending"]]
@@ -168,20 +168,21 @@ def _acknowledge(load: Load, c: int, order: Any, slot: int, now: int) -> None:
         load.counts[Count.ACKED] += 1
         if latency > load.counts[Count.MAX_LATENCY_NS]:
             load.counts[Count.MAX_LATENCY_NS] = latency
-        load.counts[Count.LAST_ACK_NS] = now
+        load.counts[Count.LAST_ANSWER_NS] = now
     _release(load, c, order, slot)
 
 
-@inline_kernel
-def _decline(load: Load, c: int, order: Any, slot: int, family: int, reason: int) -> None:
+@lean_part
+def _decline(load: Load, c: int, order: Any, slot: int, family: int, reason: int, now: int) -> None:
     """Count the negative answer to the request in flight."""
     if load.pending[c, order["pending"]]["is_measured"]:
         load.counts[Count.REJECTED] += 1
+        load.counts[Count.LAST_ANSWER_NS] = now
         load.rejects[family, reason] += 1
     _release(load, c, order, slot)
 
 
-@inline_kernel
+@lean_part
 def _check_order(load: Load, c: int, order: Any, row: Any) -> None:
     """Compare what each report repeats of its order."""
     verdict = load.verdict[0]
@@ -219,7 +220,7 @@ def _check_order(load: Load, c: int, order: Any, row: Any) -> None:
         load.exec_ids[c, shard] = exec_id
 
 
-@inline_kernel
+@lean_part
 def _average(order: Any, market: Any, decimals: int) -> int:
     """Return notional / cum_qty, rounded half to even; 0 without a fill.
 
@@ -247,7 +248,7 @@ def _average(order: Any, market: Any, decimals: int) -> int:
     return total
 
 
-@inline_kernel
+@lean_part
 def _check_state(load: Load, order: Any, row: Any, status: int, leaves: int) -> None:
     """Compare status and quantities with what follows from the order's fills."""
     verdict = load.verdict[0]
@@ -261,7 +262,7 @@ def _check_state(load: Load, order: Any, row: Any, status: int, leaves: int) -> 
         expect(verdict, Mismatch.AVG_PX, average, row["avg_px"])
 
 
-@inline_kernel
+@lean_part
 def _check_orig(load: Load, c: int, order: Any, slot: int, row: Any) -> None:
     """The request named the order by the ClOrdID that it had."""
     orig0, orig1 = encode_id(load.connections[c]["prefix"], slot, order["generation"])
@@ -269,7 +270,7 @@ def _check_orig(load: Load, c: int, order: Any, slot: int, row: Any) -> None:
         fail(load.verdict[0], Mismatch.ORIG_CL_ORD_ID, order["generation"], 0)
 
 
-@inline_kernel
+@lean_part
 def _trade(load: Load, order: Any, row: Any) -> None:
     """Check a trade by itself, and add it to the order."""
     verdict = load.verdict[0]
@@ -296,13 +297,13 @@ def _trade(load: Load, order: Any, row: Any) -> None:
         market["sold"] += last_qty
 
 
-@inline_kernel
+@lean_part
 def _may_end(tif: int, kind: int) -> bool:
     """Tell whether the venue may end such an order by itself."""
     return tif == _IOC or tif == _FOK or (tif == _DAY and kind == _EXPIRED)
 
 
-@inline_kernel
+@lean_part
 def _check_cancel_reject(load: Load, order: Any, row: Any) -> None:
     """A cancel or replace came too late: then the order must be finished, or filled too far."""
     verdict = load.verdict[0]
@@ -317,7 +318,7 @@ def _check_cancel_reject(load: Load, order: Any, row: Any) -> None:
         expect(verdict, Mismatch.STATUS, np.int64(order["status"]), np.int64(row["status"]))
 
 
-@inline_kernel
+@lean_part
 def _is_expected(asked: int, state: int, kind: int) -> bool:
     """Tell whether a report of this kind can follow, for an order in this state."""
     if asked == _ASKED_NEW or asked == _ASKED_MARKETABLE:
@@ -331,7 +332,7 @@ def _is_expected(asked: int, state: int, kind: int) -> bool:
     return state == _OPEN and (kind == _TRADE or kind == _CANCELED or kind == _EXPIRED)
 
 
-@inline_kernel
+@lean_part
 def _follow(load: Load, c: int, order: Any, slot: int, asked: int, now: int) -> None:
     """Check a report of a kind that can be, and let the order follow it."""
     row = load.report[0]
@@ -379,16 +380,16 @@ def _follow(load: Load, c: int, order: Any, slot: int, asked: int, now: int) -> 
         order["state"] = _OPEN
     if is_answer:
         if kind == _REJECTED:
-            _decline(load, c, order, slot, 0, np.int64(row["reason"]))
+            _decline(load, c, order, slot, 0, np.int64(row["reason"]), now)
         elif kind == _CANCEL_REJECTED:
-            _decline(load, c, order, slot, 1, np.int64(row["reason"]))
+            _decline(load, c, order, slot, 1, np.int64(row["reason"]), now)
         else:
             _acknowledge(load, c, order, slot, now)
     elif order["state"] == _FINISHED and order["pending"] == NIL:
         _free(load, c, order, slot)
 
 
-@kernel
+@lean_kernel
 def apply_report(load: Load, c: int, now: int) -> None:
     """Check the report in `load.report` that connection `c` received at `now`, and follow it."""
     row = load.report[0]
@@ -423,8 +424,8 @@ def apply_report(load: Load, c: int, now: int) -> None:
         keep_verdict(load, c)
 
 
-@kernel
-def find_pending(load: Load, c: int, seq: int) -> int:
+@lean_part
+def _find_pending(load: Load, c: int, seq: int) -> int:
     """Return the slot of the order whose request in flight has this number, or NIL."""
     for slot in range(load.orders.shape[1]):
         place = load.orders[c, slot]["pending"]
@@ -433,10 +434,10 @@ def find_pending(load: Load, c: int, seq: int) -> int:
     return NIL
 
 
-@kernel
-def refuse_request(load: Load, c: int, seq: int, reason: int) -> bool:
+@lean_kernel
+def refuse_request(load: Load, c: int, seq: int, reason: int, now: int) -> bool:
     """Drop the request with this number, which the venue did not understand; False if there is none."""
-    slot = find_pending(load, c, seq)
+    slot = _find_pending(load, c, seq)
     if slot == NIL:
         return False
     order = load.orders[c, slot]
@@ -444,5 +445,5 @@ def refuse_request(load: Load, c: int, seq: int, reason: int) -> bool:
     is_new = asked == _ASKED_NEW or asked == _ASKED_MARKETABLE
     if is_new:
         order["state"] = _FINISHED
-    _decline(load, c, order, slot, 0 if is_new else 1, reason)
+    _decline(load, c, order, slot, 0 if is_new else 1, reason, now)
     return True

@@ -31,6 +31,8 @@ class Exchange(Protocol):
     connections: NDArray[np.void]
     received: NDArray[np.uint8]
     to_send: NDArray[np.uint8]
+    #: Bytes of a send at most; 0: all that is encoded goes out in one.
+    send_bytes: int
 
     def turn(self, c: int, received: int, now: int) -> int:
         """Take received bytes, fill the window again; return a Turn."""
@@ -60,6 +62,7 @@ class Driver:
         self._rows = exchange.connections
         self._inputs = [memoryview(row) for row in exchange.received]
         self._outputs = [memoryview(row) for row in exchange.to_send]
+        self._send_bytes = exchange.send_bytes
         self._input_room = exchange.received.shape[1] - 64
         self._epoll = select.epoll()
         self._by_fd = {sock.fileno(): c for c, sock in enumerate(sockets)}
@@ -70,11 +73,9 @@ class Driver:
             sock.setblocking(False)
             self._epoll.register(sock.fileno(), select.EPOLLIN)
 
-    def close(self) -> None:
-        """Close the epoll and all connections."""
+    def release(self) -> None:
+        """Let go of the connections, which stay open."""
         self._epoll.close()
-        for sock in self._sockets:
-            sock.close()
 
     # --- closed loop ------------------------------------------------------------------------------
 
@@ -178,20 +179,22 @@ class Driver:
         """Send what is encoded; what the socket does not take waits for it to be writable."""
         row = self._rows[c]
         start, end = int(row["out_start"]), int(row["out_end"])
-        if start == end:
-            return
-        try:
-            sent = self._sockets[c].send(self._outputs[c][start:end])
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise DriverError(f"connection {c}: {error}") from error
-        if start + sent == end:
-            row["out_start"] = 0
+        most = self._send_bytes or end
+        while start < end:
+            part = self._outputs[c][start : min(start + most, end)]
+            try:
+                sent = self._sockets[c].send(part)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                raise DriverError(f"connection {c}: {error}") from error
+            start += sent
+            if sent < len(part):
+                break
+        is_blocked = start != end
+        row["out_start"] = start if is_blocked else 0
+        if not is_blocked:
             row["out_end"] = 0
-        else:
-            row["out_start"] = start + sent
-        is_blocked = start + sent != end
         if is_blocked != self._is_blocked[c]:
             self._is_blocked[c] = is_blocked
             events = select.EPOLLIN | select.EPOLLOUT if is_blocked else select.EPOLLIN

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.loadgen.check import (
     NOT_GIVEN,
     POWERS,
@@ -106,7 +106,7 @@ def new_wire(
     )
 
 
-@inline_kernel
+@lean_part
 def _units(mantissa: int, scale: int, unit_mantissa: int, unit_scale: int) -> int:
     """Return a decimal in ticks or lots; NOT_GIVEN less one, which fits nothing, if not whole."""
     if scale < unit_scale:
@@ -123,7 +123,7 @@ def _units(mantissa: int, scale: int, unit_mantissa: int, unit_scale: int) -> in
     return mantissa // unit_mantissa
 
 
-@inline_kernel
+@lean_part
 def _find_market(load: Load, got: Any) -> int:
     for place in range(len(load.markets)):
         market = load.markets[place]
@@ -136,7 +136,7 @@ def _find_market(load: Load, got: Any) -> int:
     return -1
 
 
-@inline_kernel
+@lean_part
 def _translate(load: Load, c: int, got: Any) -> None:
     """Bring a FIX report into the form that is checked: ticks, lots, kinds."""
     row = load.report[0]
@@ -209,7 +209,7 @@ def _translate(load: Load, c: int, got: Any) -> None:
         fail(load.verdict[0], Mismatch.MISSING_FIELD, needed, present)
 
 
-@inline_kernel
+@lean_part
 def _receive(load: Load, wire: FixWire, c: int, now: int) -> int:
     connection = load.connections[c]
     buf = wire.received[c]
@@ -233,7 +233,7 @@ def _receive(load: Load, wire: FixWire, c: int, now: int) -> int:
         apply_report(load, c, now)
 
 
-@inline_kernel
+@lean_part
 def _encode(load: Load, wire: FixWire, c: int, pos: int, utc_ms: int) -> int:
     """Write the action at hand as a message."""
     action = load.action[0]
@@ -263,7 +263,7 @@ def _encode(load: Load, wire: FixWire, c: int, pos: int, utc_ms: int) -> int:
     )
 
 
-@kernel
+@lean_kernel
 def fill(
     load: Load, wire: FixWire, c: int, limit: int, due_ns: int, step_ns: int, utc_ms: int
 ) -> int:
@@ -283,7 +283,7 @@ def fill(
     return done
 
 
-@kernel
+@lean_kernel
 def receive(load: Load, wire: FixWire, c: int, received: int, now: int) -> int:
     """Decode and check what has come, `received` bytes of it new, at `now`; return a Turn."""
     connection = load.connections[c]
@@ -303,7 +303,7 @@ def receive(load: Load, wire: FixWire, c: int, received: int, now: int) -> int:
     return status
 
 
-@kernel
+@lean_kernel
 def turn(load: Load, wire: FixWire, c: int, received: int, now: int, utc_ms: int) -> int:
     """Receive, and fill the window again unless something still waits to be sent; return a Turn."""
     status = receive(load, wire, c, received, now)

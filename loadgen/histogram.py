@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel
+from openoutcry.config.jit import inlined_kernel
 from openoutcry.protocol.binary.words import bit_length
 
 _HALF_BITS = 7
@@ -24,7 +24,7 @@ def new_histogram() -> NDArray[np.int64]:
     return np.zeros(BUCKETS, np.int64)
 
 
-@inline_kernel
+@inlined_kernel
 def record(histogram: NDArray[Any], value: int) -> None:
     """Count a value; negative ones count as 0."""
     value = min(max(value, 0), HIGHEST)

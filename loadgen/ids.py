@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import inline_kernel
+from openoutcry.config.jit import inlined_kernel
 from openoutcry.loadgen.layouts import SLOT_BITS
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
@@ -45,7 +45,7 @@ def prefix_word(run: int, connection: int) -> int:
     return int.from_bytes(text.encode(), "little")
 
 
-@inline_kernel
+@inlined_kernel
 def eight_digits(number: Any) -> Any:
     """Return 40 bits as eight characters of base 32."""
     x = ((number & _LOW_20) << _U32) | (number >> _U20)
@@ -56,7 +56,7 @@ def eight_digits(number: Any) -> Any:
     return x + _ASCII_ZEROS + ((letters << _U3) - letters)
 
 
-@inline_kernel
+@inlined_kernel
 def eight_values(word: Any) -> Any:
     """Return the 40 bits of eight characters; what is no such character gives nonsense."""
     letters = (word >> _U6) & _ONES
@@ -68,7 +68,7 @@ def eight_values(word: Any) -> Any:
     return ((x & _LOW_20) << _U20) | (x >> _U32)
 
 
-@inline_kernel
+@inlined_kernel
 def encode_id(prefix: Any, slot: int, generation: int) -> tuple[Any, Any]:
     """Return (id0, id1) of a slot and generation."""
     number = (np.uint64(generation) << np.uint64(SLOT_BITS)) | np.uint64(slot)
@@ -77,7 +77,7 @@ def encode_id(prefix: Any, slot: int, generation: int) -> tuple[Any, Any]:
     return prefix | ((top >> _U48) << _U48), eight_digits(number & _LOW_40)
 
 
-@inline_kernel
+@inlined_kernel
 def decode_id(prefix: Any, id0: Any, id1: Any) -> int:
     """Return generation << SLOT_BITS | slot, or -1 where the words are no ClOrdID of the prefix."""
     if (id0 & _PREFIX_MASK) != prefix:

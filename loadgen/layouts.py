@@ -88,13 +88,14 @@ CONNECTION = np.dtype(
         ("next_in", "<i8"),
         ("free_slots", "<i8"),  # on the stack of free slots
         ("free_pending", "<i8"),  # on the stack of free PENDING rows
+        ("top", "<i8"),  # slots from here on were never used
         ("cursor", "<i8"),  # clean-up: next slot to look at
         ("in_start", "<i8"),  # received bytes not decoded yet
         ("in_end", "<i8"),
         ("out_start", "<i8"),  # encoded bytes not sent yet
         ("out_end", "<i8"),
         ("frame_end", "<i8"),  # of the frame at in_start that is for Python
-        ("spare", "<i8", (4,)),
+        ("spare", "<i8", (3,)),
     ],
     align=True,
 )
@@ -135,6 +136,8 @@ PLAN = np.dtype(
         ("near", "<i8"),
         ("tif", "<i8"),
         ("phase", "<i8"),
+        ("budget", "<i8"),  # requests that may still be sent
+        ("window", "<i8"),  # requests in flight at most, a connection
         ("is_measuring", "<i8"),
         ("is_own_venue", "<i8"),
         ("avg_px_decimals", "<i8"),  # of AvgPx(6) in FIX; -1: 1e-8 of a tick, as in binary
@@ -225,7 +228,7 @@ class Count(IntEnum):
     BYTES_OUT = 11
     BYTES_IN = 12
     MAX_LATENCY_NS = 13
-    LAST_ACK_NS = 14
+    LAST_ANSWER_NS = 14
 
 
 class Load(NamedTuple):

@@ -63,6 +63,7 @@ class BinarySession:
         self._row = row
         self._logon = Logon(VERSION, session_id, password, 0, HEARTBEAT_S)
         self._awaited = -1
+        self._is_leaving = False
 
     def logon(self, utc_ms: int) -> bytes:
         """Return the Logon."""
@@ -85,7 +86,7 @@ class BinarySession:
                 pass
             case Logout():
                 self.is_closed = True
-                if not self.is_active:
+                if not self._is_leaving:
                     raise SessionError(f"logged out: {message.text} (reason {message.reason})")
             case _:
                 raise SessionError(f"{type(message).__name__} is not expected here")
@@ -98,7 +99,7 @@ class BinarySession:
 
     def logout(self, utc_ms: int) -> bytes:
         """Return a Logout."""
-        self.is_active = False
+        self._is_leaving = True
         return encode_frame(Logout())
 
     def take_frame(self, data: bytes | bytearray) -> int:
@@ -122,6 +123,7 @@ class FixSession:
         self._target = target
         self._username = username
         self._password = password
+        self._is_leaving = False
 
     def logon(self, utc_ms: int) -> bytes:
         """Return a Logon that resets both sequence numbers."""
@@ -163,8 +165,6 @@ class FixSession:
             case _:
                 raise SessionError(f"message of type {kind} is not expected: {text}")
         return b""
-
-    _is_leaving = False
 
     def heartbeat(self, utc_ms: int) -> bytes:
         """Return a Heartbeat."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.loadgen.histogram import new_histogram
 from openoutcry.loadgen.ids import encode_id, prefix_word
 from openoutcry.loadgen.layouts import (
@@ -48,6 +48,8 @@ _BUY = 1
 _SELL = 2
 _LIMIT = 2
 _IOC = 3
+#: As Plan's budget: more requests than will ever be sent.
+NO_LIMIT = 2**62
 _TIF = {"day": 0, "gtc": 1}
 _ID_BITS = (1 << GENERATION_BITS) - 1
 #: Slots looked at for an order to cancel, before a new order is sent instead.
@@ -109,6 +111,9 @@ def new_load(
         histogram=new_histogram(),
         mismatches=np.zeros(MISMATCHES_KEPT, MISMATCH),
     )
+    for array in load:
+        # The system maps a page when it is first written, which is not to happen while we measure.
+        array.view(np.uint8).reshape(-1)[::4096] |= 0
     load.orders["pending"] = NIL
     rows = load.connections
     rows["free_slots"] = slots
@@ -117,7 +122,7 @@ def new_load(
     rows["random"] = np.random.SeedSequence(seed).generate_state(connections, np.uint64) | 1
     rows["next_in"] = 1
     rows["next_out"] = 1
-    _fill_plan(load.plan[0], scenario, each, is_own_venue, avg_px_decimals, account)
+    _fill_plan(load.plan[0], scenario, each, window, is_own_venue, avg_px_decimals, account)
     for place, symbol in enumerate(scenario.symbols):
         market = load.markets[place]
         market["number"] = place if numbers is None else numbers[symbol.name]
@@ -133,7 +138,13 @@ def new_load(
 
 
 def _fill_plan(
-    plan: Any, scenario: Scenario, each: int, is_own_venue: bool, avg_px_decimals: int, account: str
+    plan: Any,
+    scenario: Scenario,
+    each: int,
+    window: int,
+    is_own_venue: bool,
+    avg_px_decimals: int,
+    account: str,
 ) -> None:
     shares = scenario.shares
     plan["new_below"] = shares.new * 65536 // 1000
@@ -147,6 +158,8 @@ def _fill_plan(
     plan["near"] = scenario.near_ticks
     plan["tif"] = _TIF[scenario.tif]
     plan["phase"] = _FILL
+    plan["budget"] = NO_LIMIT
+    plan["window"] = window
     plan["is_own_venue"] = is_own_venue
     plan["avg_px_decimals"] = avg_px_decimals
     words = np.frombuffer(account.encode().ljust(32, b"\0"), np.uint64)
@@ -154,20 +167,40 @@ def _fill_plan(
         plan[f"account{number}"] = words[number]
 
 
-def start_measuring(load: Load) -> None:
-    """Forget what was counted so far; requests sent from now on are measured."""
+def start_measuring(load: Load, budget: int = NO_LIMIT) -> None:
+    """Forget what was counted so far; requests sent from now on, at most `budget`, are measured."""
     load.counts[:] = 0
     load.rejects[:] = 0
     load.histogram[:] = 0
     load.plan[0]["is_measuring"] = 1
+    load.plan[0]["budget"] = budget
 
 
 def stop_measuring(load: Load) -> None:
     """Measure no further requests; those in flight still count when they are answered."""
     load.plan[0]["is_measuring"] = 0
+    load.plan[0]["budget"] = NO_LIMIT
 
 
-@inline_kernel
+def resting_orders(load: Load) -> int:
+    """Return how many of our orders rest in the venue, as far as it has told."""
+    orders = load.orders
+    return int(((orders["state"] == _OPEN) & (orders["tif"] != _IOC)).sum())
+
+
+def unanswered(load: Load) -> int:
+    """Return how many requests are in flight."""
+    return int(load.pending.size - load.connections["free_pending"].sum())
+
+
+def start_phase(load: Load, phase: Phase, window: int) -> None:
+    """Let the workload do something else from now on, with so many requests in flight at most."""
+    load.plan[0]["phase"] = phase
+    load.plan[0]["window"] = min(window, load.pending.shape[1])
+    load.connections["cursor"] = 0
+
+
+@lean_part
 def _random(connection: Any) -> int:
     """Return 63 random bits (xorshift, Marsaglia 2003)."""
     bits = connection["random"]
@@ -178,7 +211,7 @@ def _random(connection: Any) -> int:
     return np.int64(bits >> _U(1))
 
 
-@inline_kernel
+@lean_part
 def _new_price(plan: Any, market: Any, side: int, bits: int) -> int:
     """Return a price that lies away from the middle, near it more often than far from it."""
     a = bits & _DISTANCE_MASK
@@ -189,7 +222,7 @@ def _new_price(plan: Any, market: Any, side: int, bits: int) -> int:
     return market["middle"] + away
 
 
-@inline_kernel
+@lean_part
 def _walk(plan: Any, market: Any, bits: int) -> None:
     """Move the middle price now and then."""
     if bits & plan["walk_mask"] != 0:
@@ -200,15 +233,15 @@ def _walk(plan: Any, market: Any, bits: int) -> None:
         market["middle"] = moved
 
 
-@inline_kernel
+@lean_part
 def _pick(load: Load, c: int, connection: Any, near: int) -> int:
     """Return the slot of a resting order without a request in flight, or NIL if none was met.
 
     An order near the market is passed over three times: it may be filled before a cancel arrives.
     """
-    slots = load.orders.shape[1]
+    top = connection["top"]
     for attempt in range(_TRIES):
-        slot = ((_random(connection) >> 31) * slots) >> 32
+        slot = ((_random(connection) >> 31) * top) >> 32
         order = load.orders[c, slot]
         if order["state"] != _OPEN or order["pending"] != NIL or order["tif"] == _IOC:
             continue
@@ -219,11 +252,10 @@ def _pick(load: Load, c: int, connection: Any, near: int) -> int:
     return NIL
 
 
-@inline_kernel
+@lean_part
 def _next_to_clean(load: Load, c: int, connection: Any) -> int:
     """Return the next slot with an order to be cancelled, or NIL."""
-    slots = load.orders.shape[1]
-    while connection["cursor"] < slots:
+    while connection["cursor"] < connection["top"]:
         slot = connection["cursor"]
         order = load.orders[c, slot]
         if order["state"] == _OPEN and order["pending"] == NIL and order["tif"] != _IOC:
@@ -232,7 +264,7 @@ def _next_to_clean(load: Load, c: int, connection: Any) -> int:
     return NIL
 
 
-@inline_kernel
+@lean_part
 def _decide(plan: Any, connection: Any, alive: int, roll: int) -> int:
     """Return the Action for 16 random bits, holding the number of resting orders near its aim."""
     aim = plan["resting_each"]
@@ -250,7 +282,7 @@ def _decide(plan: Any, connection: Any, alive: int, roll: int) -> int:
     return _MARKETABLE
 
 
-@inline_kernel
+@lean_part
 def _start_request(
     load: Load, c: int, connection: Any, order: Any, slot: int, kind: int, now: int
 ) -> None:
@@ -271,13 +303,14 @@ def _start_request(
     pending["kind"] = kind
     pending["is_measured"] = load.plan[0]["is_measuring"]
     action["seq"] = connection["next_out"]
+    load.plan[0]["budget"] -= 1
     connection["next_out"] += 1
     action["kind"] = kind
     action["id0"], action["id1"] = encode_id(connection["prefix"], slot, generation)
     load.counts[Count.SENT] += 1
 
 
-@inline_kernel
+@lean_part
 def _ask_new(load: Load, c: int, connection: Any, kind: int, bits: int, now: int) -> None:
     plan = load.plan[0]
     action = load.action[0]
@@ -297,6 +330,7 @@ def _ask_new(load: Load, c: int, connection: Any, kind: int, bits: int, now: int
         load.counts[Count.NEW] += 1
     connection["free_slots"] -= 1
     slot = np.int64(load.free_slots[c, connection["free_slots"]])
+    connection["top"] = max(connection["top"], slot + 1)
     order = load.orders[c, slot]
     action["price"] = price
     action["qty"] = qty
@@ -320,7 +354,7 @@ def _ask_new(load: Load, c: int, connection: Any, kind: int, bits: int, now: int
     action["tif"] = tif
 
 
-@inline_kernel
+@lean_part
 def _ask_change(load: Load, c: int, connection: Any, slot: int, kind: int, now: int) -> None:
     """Cancel an order, or replace it: half of the time a lower quantity, else another price."""
     order = load.orders[c, slot]
@@ -355,7 +389,7 @@ def _ask_change(load: Load, c: int, connection: Any, slot: int, kind: int, now: 
     action["tif"] = order["tif"]
 
 
-@kernel
+@lean_kernel
 def next_action(load: Load, c: int, now: int) -> bool:
     """Choose connection `c`'s next request, note it as in flight since `now`, and fill `load.action`.
 
@@ -364,7 +398,8 @@ def next_action(load: Load, c: int, now: int) -> bool:
     plan = load.plan[0]
     connection = load.connections[c]
     phase = plan["phase"]
-    if connection["free_pending"] == 0:
+    in_flight = load.pending.shape[1] - connection["free_pending"]
+    if in_flight >= plan["window"] or plan["budget"] == 0:
         return False
     alive = load.orders.shape[1] - connection["free_slots"]
     if phase == _MIX:

@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 BENCHES: dict[str, tuple[str, str]] = {
     "engine": ("openoutcry.engine.bench:engine", "Measure the matching engine in process."),
     "echo": ("openoutcry.loadgen.echo:echo", "Measure what TCP itself costs on this machine."),
+    "compare": ("openoutcry.loadgen.compare:compare", "Measure a venue and an echo in turns."),
 }
 
 ADMIN: dict[str, tuple[str, str]] = {
