@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import llvmlite.binding as llvm
 import numba
 import numpy as np
 
@@ -46,6 +47,14 @@ else:
 
 #: True when numba compiles; False under NUMBA_DISABLE_JIT=1, where kernels run as plain Python.
 IS_COMPILED = not numba.config.DISABLE_JIT
+
+if IS_COMPILED:
+    # Generating machine code, LLVM may rewrite an address that is a sum of integers as an offset
+    # from one of them, and numba inlines that rewritten kernel into its callers. Where the integer
+    # is a literal 0 there, the access looks like one through a null pointer, and the path to it is
+    # deleted: kernels that load by address came out wrong without a word (LLVM 22). With this
+    # option a rewritten address stays a sum.
+    llvm.set_option("openoutcry", "-addr-sink-using-gep=0")
 
 
 def _module_file(name: str) -> Path | None:
