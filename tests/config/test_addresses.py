@@ -3,7 +3,6 @@
 import numba
 import numpy as np
 
-from openoutcry.config import jit
 from openoutcry.protocol.binary.words import load_word
 
 NONE = np.uint64(0)
@@ -31,7 +30,6 @@ def load_five(base, length, words):
 
 
 def test_an_address_with_a_literal_zero_in_its_sum_is_not_a_null_pointer():
-    assert jit.IS_COMPILED == (not numba.config.DISABLE_JIT)
     data = np.arange(64, dtype=np.uint8)
     words = np.full(5, 7, np.uint64)
     load_five(data.ctypes.data, 40, words)
