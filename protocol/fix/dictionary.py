@@ -442,7 +442,7 @@ MESSAGES: dict[str, MessageDefinition] = dict(
         _message(
             "j",
             "BusinessMessageReject",
-            "45 372 380",
+            "372 380",
             """
             45 372 379 380 58 354 355
         """,
