@@ -45,6 +45,7 @@ from openoutcry.server.process import (
     set_up_logging,
     wait_until,
 )
+from openoutcry.server.venues import write_card
 
 log = logging.getLogger(__name__)
 
@@ -458,8 +459,11 @@ def run_venue(config: Config, data_dir: Path | None) -> int:
                 return 0
             supervisor.start(listeners)
             if not stop.is_set:
+                ready = _ready(config, listeners, data_dir)
+                addresses = {name: ready[name] for name in ("fix", "binary", "http")}
+                write_card(shm_folder, config, folder, **addresses)
                 log.info("ready: start_s=%.2f", time.monotonic() - started)
-                print(json.dumps(_ready(config, listeners, data_dir)), flush=True)
+                print(json.dumps(ready), flush=True)
                 supervisor.watch()
         finally:
             if supervisor.children:
