@@ -36,6 +36,7 @@ from openoutcry.engine.match import (
     process_command,
     reports_needed,
 )
+from openoutcry.engine.pack import MAX_PACKED_BYTES, pack_rows
 from openoutcry.engine.ring import HEADER_BYTES, available_records, head_position, release
 from openoutcry.engine.state import GatewayWord, LoopExit, ShardWord
 
@@ -74,8 +75,8 @@ def _answer_depth(book: Book, state: int, levels: NDArray[Any]) -> None:
 @lean_kernel
 def _count_reports(
     reports: NDArray[Any],
+    count: int,
     first: int,
-    stop: int,
     commands: NDArray[Any],
     head: int,
     head_seq: int,
@@ -85,20 +86,23 @@ def _count_reports(
     """Count a batch's reports, and note for each when its command came in and when it was released.
 
     The stamps stay out of the reports, which are logged and hashed; an unsolicited report has none.
+    `first` is the number of the report in row 0; the command with sequence `head_seq` would lie at
+    ring
+    position `head`.
     """
     mask = len(commands) - 1
     stamp_mask = len(stamps) - 1
     now = clock_ns(CLOCK_MONOTONIC)
-    for n in range(first, stop):
+    for i in range(count):
         recv_ns = int64(0)
-        if reports[n]["inbound_seq"] != 0:
-            recv_ns = commands[(head + reports[n]["seq"] - head_seq) & mask]["recv_ns"]
-        stamps[n & stamp_mask, 0] = recv_ns
-        stamps[n & stamp_mask, 1] = now
-        kind = int64(reports[n]["kind"])
+        if reports[i]["inbound_seq"] != 0:
+            recv_ns = commands[(head + reports[i]["seq"] - head_seq) & mask]["recv_ns"]
+        stamps[(first + i) & stamp_mask, 0] = recv_ns
+        stamps[(first + i) & stamp_mask, 1] = now
+        kind = int64(reports[i]["kind"])
         counters[ShardCounter.REPORTS + kind] += 1
         if kind in (ReportKind.REJECTED, ReportKind.CANCEL_REJECTED):
-            counters[ShardCounter.REJECTS + int64(reports[n]["reason"])] += 1
+            counters[ShardCounter.REJECTS + int64(reports[i]["reason"])] += 1
         elif kind == ReportKind.TRADE:
             counters[ShardCounter.TRADES] += 1
 
@@ -150,7 +154,9 @@ def run_shard(
     words: NDArray[np.int64],
     log: NDArray[np.int64],
     log_limit: int,
-    reports: NDArray[Any],
+    fresh: NDArray[Any],
+    fresh_words: NDArray[np.int64],
+    report_log: int,
     report_limit: int,
     positions: NDArray[np.int64],
     gateways: NDArray[np.int64],
@@ -170,7 +176,9 @@ def run_shard(
         headers: address of the ring headers, one row a ring.
         records: COMMAND (rings, capacity); `words` is the same memory as (rings, capacity, 24).
         log: the command log as words; only words below `log_limit` may be touched.
-        reports: the report log; report n is row n; only rows below `report_limit` may be touched.
+        fresh: REPORT rows for one batch's reports (`fresh_words`: the same as (n, 24) words); room
+            for the most that a command can cause.
+        report_log: address of the report log; only its bytes below `report_limit` may be touched.
         positions: scratch, one a ring.
         gateways: address of each gateway's state block; `eventfds` how to wake it.
         stamps: (STAMP_RECORDS, 2): receipt and release of report n, in row n & (STAMP_RECORDS - 1).
@@ -254,6 +262,8 @@ def run_shard(
             sample = load_acquire(_word(state, ShardWord.MATCH_SAMPLE))
             first_report = load_acquire(_word(state, ShardWord.REPORT_SEQ))
             report_seq = first_report
+            report_base = first_report + 1
+            position = load_acquire(_word(state, ShardWord.REPORT_POSITION))
             is_short = False
             for i in range(at, min(at + PREFETCH_DISTANCE, end)):
                 prefetch_command(book, commands, i & mask)
@@ -261,9 +271,10 @@ def run_shard(
                 slot = at & mask
                 if at + PREFETCH_DISTANCE < end:
                     prefetch_command(book, commands, (at + PREFETCH_DISTANCE) & mask)
-                wanted = reports_needed(book, commands, slot)
-                if report_seq + wanted >= report_limit:
-                    store_release(_word(state, ShardWord.REPORTS_WANTED), report_seq + wanted + 1)
+                rows = report_seq - first_report + reports_needed(book, commands, slot)
+                bytes_end = position + (rows + 1) * MAX_PACKED_BYTES
+                if rows > len(fresh) or bytes_end > report_limit:
+                    store_release(_word(state, ShardWord.REPORT_BYTES_WANTED), bytes_end)
                     is_short = True
                     break
                 counters[ShardCounter.COMMANDS + int64(commands[slot]["kind"])] += 1
@@ -271,16 +282,24 @@ def run_shard(
                 is_timed = sample % MATCH_SAMPLE_EVERY == 0
                 before = clock_ns(CLOCK_MONOTONIC) if is_timed else int64(0)
                 # The one place of this call: it is inlined, and large.
-                report_seq = process_command(book, commands, slot, reports, 0, report_seq)
+                report_seq = process_command(book, commands, slot, fresh, report_base, report_seq)
                 if is_timed:
                     add(histograms, ShardStage.MATCH, clock_ns(CLOCK_MONOTONIC) - before)
                 at += 1
             store_release(_word(state, ShardWord.MATCH_SAMPLE), sample)
             last_seq = load_acquire(_word(state, ShardWord.SEQ))
+            address = pack_rows(
+                fresh_words,
+                0,
+                report_seq - first_report,
+                load_acquire(_word(state, ShardWord.BASE_NS)),
+                book.shard_base,
+                report_log + position,
+            )
             _count_reports(
-                reports,
+                fresh,
+                report_seq - first_report,
                 first_report + 1,
-                report_seq + 1,
                 commands,
                 end,
                 last_seq + 1,
@@ -289,6 +308,8 @@ def run_shard(
             )
             # --- release ---
             store_release(_word(state, ShardWord.REPORT_SEQ), report_seq)
+            store_release(_word(state, ShardWord.REPORT_POSITION), address - report_log)
+            store_release(_word(state, ShardWord.RELEASED_POSITION), address - report_log)
             store_release(_word(state, ShardWord.RELEASED_REPORT), report_seq)
             store_release(_word(state, ShardWord.EVENT_SEQ), book.state[0]["event_seq"])
             store_release(_word(state, ShardWord.BATCH_NEXT), at)
@@ -301,7 +322,8 @@ def run_shard(
                 if load_acquire(sleeping) != 0:
                     store_release(sleeping, 0)
                     signal_fd(eventfds[g])
-            if is_short:
+            if is_short and report_seq == first_report:
+                # Not even the next command's reports have room: only Python can make some.
                 return LoopExit.REPORT_SEGMENT
         heartbeat = load_acquire(_word(state, ShardWord.HEARTBEAT))
         store_release(_word(state, ShardWord.HEARTBEAT), heartbeat + 1)

@@ -16,6 +16,9 @@ class ShardWord(IntEnum):
     SLEEPING = 16
     #: Shard: the last report that may leave the venue.
     RELEASED_REPORT = 32
+    #: Shard: the position in the report log behind that report, and the log's base time.
+    RELEASED_POSITION = 34
+    BASE_NS = 35
     #: Shard: the last command that is logged as durably as configured.
     COMMITTED_SEQ = 33
     #: Shard: rises with each turn of the loop; one that stands still means a hung shard.
@@ -44,10 +47,11 @@ class ShardWord(IntEnum):
     BATCH_RING = 115
     BATCH_NEXT = 116
     BATCH_END = 117
-    REPORTS_WANTED = 118
+    REPORT_BYTES_WANTED = 118
     #: Shard, private: 1 while the log can't grow: new orders are rejected, cancels are served.
     LOG_IS_FULL = 119
     MATCH_SAMPLE = 120
+    REPORT_POSITION = 121
 
 
 SHARD_WORDS = 128

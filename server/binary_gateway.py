@@ -161,8 +161,8 @@ class BinaryLink:
             message = _reject_decoder.decode(self.gateway.index.stored_bytes(source)[4:])
             return encode_frame(msgspec.structs.replace(message, repeated=repeated))
         shard = source >> SHARD_SHIFT
-        report = source & ((1 << SHARD_SHIFT) - 1)
-        return self.gateway.encode_binary_again(shard, report, number, repeated=repeated)
+        position = source & ((1 << SHARD_SHIFT) - 1)
+        return self.gateway.encode_binary_again(shard, position, number, repeated=repeated)
 
     def reject(self, seq: int, cl_ord_id: str, reason: RejectReason, text: str) -> None:
         """Answer a message that does not reach a shard."""

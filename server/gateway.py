@@ -9,11 +9,15 @@ import socket
 import time
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvloop
+from numpy.typing import NDArray
 
 from openoutcry.engine.latency import GatewayCounter, Protocol, Role, open_metrics
+from openoutcry.engine.log import as_words
+from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.engine.state import SHARD_WORDS, GatewayWord, ProcessStatus, ShardWord
@@ -109,9 +113,11 @@ class Gateway:
             SegmentedFile(data_dir, f"shard-{s}-reports", segment, writable=False)
             for s in range(shards)
         ]
-        self._reports = [file.array(REPORT) for file in self._report_files]
-        self._readers = [ReportReader(file) for file in self._report_files]
+        self._readers = [ReportReader(file, s) for s, file in enumerate(self._report_files)]
         self._next_report = np.ones(shards, np.int64)
+        self._positions = [FIRST_BYTE] * shards
+        self._row = np.zeros(1, REPORT)
+        self._row_words = as_words(self._row)
         states = int(memory.shards.ctypes.data)
         self._released = np.array(
             [(states + (s * SHARD_WORDS + ShardWord.RELEASED_REPORT) * 8) for s in range(shards)],
@@ -262,10 +268,16 @@ class Gateway:
             if released < first:
                 return
             stop = min(released, first + _REPORTS_AT_ONCE - 1) + 1
-            self._report_files[shard].ensure(stop * REPORT.itemsize)
+            file = self._report_files[shard]
+            written = int(self.memory.shards[shard, ShardWord.RELEASED_POSITION])
+            file.ensure(written + MAX_PACKED_BYTES)
             self.index.make_room()
-            code, reached = encode_reports(
-                self._reports[shard],
+            code, reached, position = encode_reports(
+                file.address,
+                self._positions[shard],
+                int(self.memory.shards[shard, ShardWord.BASE_NS]),
+                self._row,
+                self._row_words,
                 first,
                 stop,
                 shard,
@@ -283,11 +295,11 @@ class Gateway:
                 self.now_ms(),
             )
             self._next_report[shard] = reached
+            self._positions[shard] = int(position)
             self._write_out()
             count_latency(self.memory.stamps[shard], first, reached, self.metrics.histograms)
             if code not in {OUTBOUND_FLUSH, OUTBOUND_INDEX} and reached > released:
-                segment = self._report_files[shard].segment_bytes
-                self._report_files[shard].drop_below(int(reached) * REPORT.itemsize - segment)
+                file.drop_below(int(position) - file.segment_bytes)
                 return
 
     def _write_out(self) -> None:
@@ -303,12 +315,17 @@ class Gateway:
         for _ in range(len(self.stalled)):
             self.stalled.popleft().resume()
 
+    def _report_at(self, shard: int, position: int) -> NDArray[Any]:
+        words = self.memory.shards[shard]
+        written = int(words[ShardWord.RELEASED_POSITION])
+        return self._readers[shard].row(position, written, int(words[ShardWord.BASE_NS]))
+
     def encode_fix_again(
-        self, session: int, shard: int, report: int, number: int, time_ms: int, now_ms: int
+        self, session: int, shard: int, position: int, number: int, time_ms: int, now_ms: int
     ) -> bytes:
         """Encode a report as it was sent at first, or with now_ms as a possible duplicate."""
-        rows, n = self._readers[shard].row(report)
-        fill_fix(self._fix_values, rows, n, self.routes, shard)
+        row = self._report_at(shard, position)
+        fill_fix(self._fix_values, row, 0, self.routes, shard)
         values = self._fix_values[0]
         values["seq_num"] = number
         values["sending_time_ms"] = now_ms or time_ms
@@ -317,8 +334,8 @@ class Gateway:
         end = encode_fix(
             self._again,
             0,
-            rows,
-            n,
+            row,
+            0,
             session,
             self._session_texts,
             self._texts,
@@ -328,10 +345,12 @@ class Gateway:
         )
         return self._again[:end].tobytes()
 
-    def encode_binary_again(self, shard: int, report: int, number: int, *, repeated: bool) -> bytes:
+    def encode_binary_again(
+        self, shard: int, position: int, number: int, *, repeated: bool
+    ) -> bytes:
         """Encode a report for the binary protocol again."""
-        rows, n = self._readers[shard].row(report)
-        fill_binary(self._binary_values, rows, n, self.routes, shard)
+        row = self._report_at(shard, position)
+        fill_binary(self._binary_values, row, 0, self.routes, shard)
         self._binary_values[0]["seq"] = number
         self._binary_values[0]["repeated"] = int(repeated)
         end = encode_binary_report(self._again, 0, self._binary_values, 0)

@@ -17,6 +17,7 @@ from openoutcry.engine.atomics import (
 )
 from openoutcry.engine.enums import CommandKind, OrderType, RejectReason, ReportKind
 from openoutcry.engine.latency import GatewayCounter, GatewayStage, Protocol, add_many
+from openoutcry.engine.pack import unpack_report
 from openoutcry.engine.records import SHARD_SHIFT
 from openoutcry.engine.ring import head_position, tail_position
 from openoutcry.protocol.binary.encode import encode_execution_report as encode_binary
@@ -229,7 +230,11 @@ def fill_binary(
 
 @lean_kernel
 def encode_reports(
+    report_log: int,
+    position: int,
+    base_ns: int,
     reports: NDArray[Any],
+    words: NDArray[np.int64],
     next_report: int,
     stop: int,
     shard: int,
@@ -245,10 +250,15 @@ def encode_reports(
     fix_values: NDArray[Any],
     binary_values: NDArray[Any],
     now_ms: int,
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Number the reports next_report … stop - 1, and encode those whose session is live.
 
-    Returns (OUTBOUND_…, the next report). `out` is (connections, bytes); `out_used` says how much
+    `report_log` is the address of the shard's report log, `position` where the next report lies in
+    it;
+    `reports` is one REPORT row to unpack into (`words`: the same as (1, 24) words).
+
+    Returns (OUTBOUND_…, the next report, its position). `out` is (connections, bytes); `out_used`
+    says how much
     of each
     row is filled. A report is noted in its session's index before it is encoded; a session whose
     client is
@@ -260,11 +270,13 @@ def encode_reports(
     fix_sent = 0
     binary_sent = 0
     code = OUTBOUND_DONE
+    report = reports[0]
     while next_report < stop:
-        report = reports[next_report]
+        end = unpack_report(words, 0, base_ns, base, report_log + position) - report_log
         session = int64(report["session"])
         if session == 0 or report["kind"] == ReportKind.DUPLICATE:
             next_report += 1
+            position = end
             continue
         is_live = sessions[session]["is_live"] != 0
         connection = sessions[session]["connection"]
@@ -272,16 +284,14 @@ def encode_reports(
             code = OUTBOUND_FLUSH
             break
         number = sessions[session]["next_out"]
-        if not index_append(
-            sessions, session, blocks, allocator, number, now_ms, base | next_report
-        ):
+        if not index_append(sessions, session, blocks, allocator, number, now_ms, base | position):
             code = OUTBOUND_INDEX
             break
         sessions[session]["next_out"] = number + 1
         if is_live:
             used = out_used[connection]
             if sessions[session]["protocol"] == PROTOCOL_FIX:
-                fill_fix(fix_values, reports, next_report, routes, shard)
+                fill_fix(fix_values, reports, 0, routes, shard)
                 fix_values[0]["seq_num"] = number
                 fix_values[0]["sending_time_ms"] = now_ms
                 fix_values[0]["poss_dup"] = 0
@@ -289,7 +299,7 @@ def encode_reports(
                     out[connection],
                     used,
                     reports,
-                    next_report,
+                    0,
                     session,
                     session_texts,
                     reason_texts,
@@ -299,7 +309,7 @@ def encode_reports(
                 )
                 fix_sent += 1
             else:
-                fill_binary(binary_values, reports, next_report, routes, shard)
+                fill_binary(binary_values, reports, 0, routes, shard)
                 binary_values[0]["seq"] = number
                 binary_values[0]["repeated"] = 0
                 used = encode_binary(out[connection], used, binary_values, 0)
@@ -307,10 +317,11 @@ def encode_reports(
             out_used[connection] = used
             sessions[session]["sent_ms"] = now_ms
         next_report += 1
+        position = end
     routes.counters[GatewayCounter.MESSAGES_OUT + Protocol.FIX] += fix_sent
     routes.counters[GatewayCounter.MESSAGES_OUT + Protocol.BINARY] += binary_sent
     routes.counters[GatewayCounter.REPORTS_READ + shard] = next_report - 1
-    return code, next_report
+    return code, next_report, position
 
 
 @lean_kernel

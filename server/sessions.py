@@ -54,7 +54,8 @@ BLOCK_WORDS = BLOCK_BYTES // 8
 BLOCK_HEADER_WORDS = 8
 BLOCK_ENTRIES = (BLOCK_WORDS - BLOCK_HEADER_WORDS) // 2
 
-#: Sources: reports are shard << 48 | report_seq, so positive; stored bytes are the negated offset
+#: Sources: reports are shard << 48 | position in the report log, so positive; stored bytes are the
+#: negated offset
 #: less 2.
 SOURCE_ADMINISTRATIVE = 0
 

@@ -4,14 +4,16 @@ core."""
 import logging
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
 
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.latency import Metrics, Pool, Role, ShardCounter, open_metrics
-from openoutcry.engine.log import batch_words
+from openoutcry.engine.log import as_words, batch_words
 from openoutcry.engine.loop import BATCH_COMMANDS, run_shard
+from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.state import (
     GATEWAY_WORDS,
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 _TICK_NS = 50_000_000
 #: Mapped segments behind the writer that are kept, for the gateway reads them a moment later.
 _KEEP_SEGMENTS = 1
+#: Reports of a batch beyond those of its largest command.
+_SPARE_REPORTS = 4096
 
 
 def book_capacity(config: Config) -> Capacity:
@@ -83,6 +87,8 @@ class Shard:
         """Match until asked to stop."""
         words = self.words
         words[ShardWord.EPOCH] = 1
+        words[ShardWord.BASE_NS] = time.time_ns()
+        words[ShardWord.REPORT_POSITION] = FIRST_BYTE
         words[ShardWord.PID] = os.getpid()
         words[ShardWord.STATUS] = ProcessStatus.RUNNING
         self._set_pool_sizes()
@@ -93,7 +99,8 @@ class Shard:
         records = memory.commands[index]
         command_words = memory.command_words()[index]
         log_words = self.log.array(np.int64)
-        report_rows = self.reports.array(REPORT)
+        fresh = np.empty(2 * self.config.capacity.open_orders + _SPARE_REPORTS, REPORT)
+        fresh_words = as_words(fresh)
         while True:
             code = run_shard(
                 self.book,
@@ -103,8 +110,10 @@ class Shard:
                 command_words,
                 log_words,
                 self.log.mapped_bytes // 8,
-                report_rows,
-                self.reports.mapped_bytes // REPORT.itemsize,
+                fresh,
+                fresh_words,
+                self.reports.address,
+                self.reports.mapped_bytes - MAX_PACKED_BYTES,
                 self._positions,
                 self._gateways,
                 self._eventfds,
@@ -128,12 +137,13 @@ class Shard:
         """Map what the loop asked for, let the helper prepare what comes next, publish gauges."""
         words = self.words
         log_end = int(words[ShardWord.LOG_POSITION]) * 8
-        report_end = (int(words[ShardWord.REPORT_SEQ]) + 1) * REPORT.itemsize
+        report_end = int(words[ShardWord.REPORT_POSITION])
         if code == LoopExit.LOG_SEGMENT:
             need = batch_words(BATCH_COMMANDS, self.memory.ring_count) * 8
             self._map(self.log, log_end + need)
         elif code == LoopExit.REPORT_SEGMENT:
-            self._map(self.reports, (int(words[ShardWord.REPORTS_WANTED]) + 1) * REPORT.itemsize)
+            wanted = int(words[ShardWord.REPORT_BYTES_WANTED])
+            self._map(self.reports, wanted + 2 * MAX_PACKED_BYTES)
         # New orders stop while there is still room for the cancels that follow.
         words[ShardWord.LOG_IS_FULL] = int(self.preparer.failed)
         self.preparer.wake({self.log.name: log_end, self.reports.name: report_end})

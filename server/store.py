@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from openoutcry.engine.log import as_words
+from openoutcry.engine.pack import MAX_PACKED_BYTES, unpack_rows
 from openoutcry.engine.records import REPORT, SHARD_SHIFT
 from openoutcry.protocol.fix.store import mark_resent
 from openoutcry.server.journal import SegmentedFile
@@ -14,8 +16,8 @@ from openoutcry.server.sessions import SOURCE_ADMINISTRATIVE
 if TYPE_CHECKING:
     from openoutcry.server.gateway import Gateway
 
-#: Reports read from a file at a time, when they are no longer mapped.
-_CHUNK_REPORTS = 1024
+#: Bytes of a report log read at a time.
+_CHUNK_BYTES = 256 << 10
 
 
 class RowState:
@@ -44,25 +46,37 @@ class RowState:
 
 
 class ReportReader:
-    """Any report of a shard, by its number, read from the report log's files."""
+    """Any report of a shard, by its position in the report log, read from the log's files.
 
-    def __init__(self, reports: SegmentedFile) -> None:
+    Args:
+        reports: the report log.
+        shard: the shard's number.
+    """
+
+    def __init__(self, reports: SegmentedFile, shard: int) -> None:
         self._reports = reports
-        self._chunk: NDArray[Any] = np.zeros(0, REPORT)
-        self._first = 0
+        self._shard_base = shard << SHARD_SHIFT
+        self._chunk = np.zeros(0, np.uint8)
+        self._start = 0
+        self._row = np.zeros(1, REPORT)
+        self._words = as_words(self._row)
 
-    def row(self, number: int) -> tuple[NDArray[Any], int]:
-        """Return (a REPORT array, the index in it) of report `number`."""
-        if not self._first <= number < self._first + len(self._chunk):
-            first = max(number - number % _CHUNK_REPORTS, 1)
-            size = REPORT.itemsize
-            data = self._reports.read(first * size, (first + _CHUNK_REPORTS) * size)
-            self._chunk = np.frombuffer(data[: len(data) // size * size], REPORT)
-            # A report that is written after this reading must be read anew.
-            valid = int(np.argmin(self._chunk["report_seq"] > 0)) or len(self._chunk)
-            self._chunk = self._chunk[:valid]
-            self._first = first
-        return self._chunk, number - self._first
+    def row(self, position: int, written: int, base_ns: int) -> NDArray[Any]:
+        """Return the report at a position, as an array of one REPORT that the next call overwrites.
+
+        Args:
+            position: where the report begins.
+            written: how far the log is written.
+            base_ns: the log's base time.
+        """
+        need = min(position + MAX_PACKED_BYTES, written)
+        if not self._start <= position or need > self._start + len(self._chunk) - 8:
+            self._start = position
+            data = self._reports.read(position, min(position + _CHUNK_BYTES, written))
+            self._chunk = np.frombuffer(data + bytes(MAX_PACKED_BYTES), np.uint8)
+        address = int(self._chunk.ctypes.data) + position - self._start
+        unpack_rows(self._words, 0, 1, base_ns, self._shard_base, address)
+        return self._row
 
 
 class GatewayStore:
@@ -96,10 +110,10 @@ class GatewayStore:
                 yield number, mark_resent(frame, now_ms) if now_ms else frame
             else:
                 shard = source >> SHARD_SHIFT
-                report = source & ((1 << SHARD_SHIFT) - 1)
+                position = source & ((1 << SHARD_SHIFT) - 1)
                 yield (
                     number,
-                    gateway.encode_fix_again(self._session, shard, report, number, time_ms, now_ms),
+                    gateway.encode_fix_again(self._session, shard, position, number, time_ms, now_ms),
                 )
 
     def reset(self) -> None:

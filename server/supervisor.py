@@ -53,6 +53,7 @@ CONTROL_SOCKET = "control.sock"
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 15
 _LOOK_S = 0.25
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class StartError(Exception):
@@ -229,11 +230,18 @@ class Supervisor:
         def start() -> int:
             sys.stdout.flush()
             sys.stderr.flush()
+            # Our handlers would swallow in the child what arrives before it has its own.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
             pid = os.fork()
             if pid:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
                 return pid
             code = 1
             try:
+                # The exporter ends by signal; the others, by their stop word.
+                for number in _STOP_SIGNALS:
+                    signal.signal(number, signal.SIG_DFL if is_restartable else signal.SIG_IGN)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOP_SIGNALS)
                 signal.set_wakeup_fd(-1)
                 self._selector.close()
                 body()

@@ -75,6 +75,7 @@ def warm_kernels() -> None:
 
 def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
     from openoutcry.engine.enums import CommandKind
+    from openoutcry.engine.pack import FIRST_BYTE
     from openoutcry.engine.state import ShardWord
     from openoutcry.server.control import ControlRing, define_symbols
     from openoutcry.server.gateway import Gateway
@@ -108,8 +109,8 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
     def outwards() -> None:
         gateway = gateways[0]
         gateway.look_for_reports()
-        gateway.encode_fix_again(1, 0, 1, 1, 0, 0)
-        gateway.encode_binary_again(0, 1, 1, repeated=False)
+        gateway.encode_fix_again(1, 0, FIRST_BYTE, 1, 0, 0)
+        gateway.encode_binary_again(0, FIRST_BYTE, 1, repeated=False)
 
     return [
         ("the FIX and binary decoders", inwards),
