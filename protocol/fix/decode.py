@@ -9,10 +9,9 @@ CompIDs, MsgSeqNum and SendingTime.
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, int64, kernel
 from openoutcry.protocol.binary.words import address_of, load_byte
 from openoutcry.protocol.fix.dictionary import ENUMERATIONS
 from openoutcry.protocol.fix.enums import SessionRejectReason
@@ -115,7 +114,7 @@ def _has_equals(pos: int, stop: int) -> bool:
 def _first_missing(kind: int, seen: int) -> int:
     """Return the first required tag whose slot was not seen."""
     for tag in REQUIRED_TAGS[kind]:
-        if (seen >> np.int64(SLOTS[kind, tag])) & 1 == 0:
+        if (seen >> int64(SLOTS[kind, tag])) & 1 == 0:
             return tag
     return 0
 
@@ -202,7 +201,7 @@ def decode_message(
         tag_before = tag
         slot = _USER
         if tag < SLOTS_TAGS:
-            slot = np.int64(SLOTS[kind, tag])
+            slot = int64(SLOTS[kind, tag])
         elif tag < USER_DEFINED:
             slot = _UNDEFINED
 

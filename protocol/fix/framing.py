@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, kernel, uint64
 from openoutcry.protocol.binary.words import address_of, load_byte, load_word
 from openoutcry.protocol.fix.layouts import GARBLED, OTHER, PARTIAL
 from openoutcry.protocol.fix.swar import BLOCK_BYTES, block_sum
@@ -28,8 +28,8 @@ _EIGHT = ord("8")
 _EQUALS = ord("=")
 
 
-def _word(text: bytes) -> np.uint64:
-    return np.uint64(int.from_bytes(text, "little"))
+def _word(text: bytes) -> int:
+    return uint64(int.from_bytes(text, "little"))
 
 
 _BEGIN = np.frombuffer(b"8=FIX", np.uint8)
@@ -38,7 +38,7 @@ _MSG_TYPE = np.frombuffer(b"35=", np.uint8)
 _CHECK_SUM = np.frombuffer(b"\x0110=", np.uint8)
 _FIX44_LOW = _word(b"8=FIX.4.")
 _FIX44_HIGH = _word(b"4\x019=")
-_FOUR_BYTES = np.uint64(0xFFFF_FFFF)
+_FOUR_BYTES = uint64(0xFFFF_FFFF)
 _SOH_10 = _word(b"\x0110=\0\0\0\x01")
 _SOH_10_MASK = _word(b"\xff\xff\xff\xff\0\0\0\xff")
 #: Bytes of `8=FIX.4.4|9=`, and how many must be there to look at them as two words.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import inline_kernel, kernel, uint64
 from openoutcry.protocol.binary.words import address_of
 from openoutcry.protocol.binary.words import load_word as _word_at
 
@@ -21,8 +21,8 @@ DECIMAL_OVERFLOW = 2
 
 _INT64_MAX = 2**63 - 1
 _POWERS = np.array([10**n for n in range(19)], np.int64)
-_NONE = np.uint64(0)
-_ALL = np.uint64(0xFFFF_FFFF_FFFF_FFFF)
+_NONE = uint64(0)
+_ALL = uint64(0xFFFF_FFFF_FFFF_FFFF)
 
 
 @inline_kernel
@@ -32,7 +32,7 @@ def _padded_word(address: int, length: int) -> int:
         return _word_at(address)
     if length <= 0:
         return _NONE
-    return _word_at(address) & (_ALL >> np.uint64(64 - 8 * length))
+    return _word_at(address) & (_ALL >> uint64(64 - 8 * length))
 
 
 @inline_kernel

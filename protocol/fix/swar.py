@@ -7,12 +7,11 @@ wrap has a plain twin for runs without the JIT, which also says what it does.
 
 from typing import Any
 
-import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from openoutcry.config.jit import IS_COMPILED, inline_kernel
+from openoutcry.config.jit import IS_COMPILED, inline_kernel, int64, uint64
 from openoutcry.protocol.binary.words import load_byte, load_word
 
 #: Bytes that `soh_mask` and `block_sum` look at.
@@ -75,31 +74,31 @@ if IS_COMPILED:
 
         return types.int64(types.uint64), codegen
 
-    _ONES = np.uint64(0x0101_0101_0101_0101)
-    _HIGHS = np.uint64(0x8080_8080_8080_8080)
-    _EQUALS = np.uint64(0x3D3D_3D3D_3D3D_3D3D)
-    _ZEROS = np.uint64(0x3030_3030_3030_3030)
-    _CARRY_10 = np.uint64(0x7676_7676_7676_7676)
-    _LOW_PAIR = np.uint64(0x0000_00FF_0000_00FF)
-    _TEN = np.uint64(10)
-    _EIGHT = np.uint64(8)
-    _SIXTEEN = np.uint64(16)
-    _HALF = np.uint64(32)
-    _MUL_1 = np.uint64(0x000F_4240_0000_0064)  # 1,000,000 and 100
-    _MUL_2 = np.uint64(0x0000_2710_0000_0001)  # 10,000 and 1
-    _NONE = np.uint64(0)
-    _FIRST = np.uint64(0xFF)
-    _ZERO = np.uint64(0x30)
-    _WHOLE = np.uint64(64)
-    _INDEX = np.uint64(0x38)
-    _LOWEST_PRINTABLE = np.uint64(0x2121_2121_2121_2121)
-    _CLOCK = np.uint64(0x3030_3A30_303A_3030)  # 00:00:00
-    _COLONS = np.uint64(0x0000_FF00_00FF_0000)
+    _ONES = uint64(0x0101_0101_0101_0101)
+    _HIGHS = uint64(0x8080_8080_8080_8080)
+    _EQUALS = uint64(0x3D3D_3D3D_3D3D_3D3D)
+    _ZEROS = uint64(0x3030_3030_3030_3030)
+    _CARRY_10 = uint64(0x7676_7676_7676_7676)
+    _LOW_PAIR = uint64(0x0000_00FF_0000_00FF)
+    _TEN = uint64(10)
+    _EIGHT = uint64(8)
+    _SIXTEEN = uint64(16)
+    _HALF = uint64(32)
+    _MUL_1 = uint64(0x000F_4240_0000_0064)  # 1,000,000 and 100
+    _MUL_2 = uint64(0x0000_2710_0000_0001)  # 10,000 and 1
+    _NONE = uint64(0)
+    _FIRST = uint64(0xFF)
+    _ZERO = uint64(0x30)
+    _WHOLE = uint64(64)
+    _INDEX = uint64(0x38)
+    _LOWEST_PRINTABLE = uint64(0x2121_2121_2121_2121)
+    _CLOCK = uint64(0x3030_3A30_303A_3030)  # 00:00:00
+    _COLONS = uint64(0x0000_FF00_00FF_0000)
 
     @inline_kernel
     def clear_lowest(word: int) -> int:
         """Clear a word's lowest set bit."""
-        return word & (word - np.uint64(1))
+        return word & (word - uint64(1))
 
     @inline_kernel
     def _eight_digits(digits: int) -> int:
@@ -107,7 +106,7 @@ if IS_COMPILED:
         pairs = digits * _TEN + (digits >> _EIGHT)
         high = (pairs & _LOW_PAIR) * _MUL_1
         low = ((pairs >> _SIXTEEN) & _LOW_PAIR) * _MUL_2
-        return np.int64((high + low) >> _HALF)
+        return int64((high + low) >> _HALF)
 
     @inline_kernel
     def _are_digits(digits: int) -> bool:
@@ -122,13 +121,13 @@ if IS_COMPILED:
         if found == _NONE or word & _FIRST == _ZERO:
             return 0, 0
         # The lowest bit found is exact; 8 times its byte's index is 8 times the number of digits.
-        bits = np.uint64(trailing_zeros(found)) & _INDEX
+        bits = uint64(trailing_zeros(found)) & _INDEX
         if bits == _NONE:
             return 0, 0
         digits = (word ^ _ZEROS) << (_WHOLE - bits)
         if not _are_digits(digits):
             return 0, 0
-        return _eight_digits(digits), np.int64(bits) >> 3
+        return _eight_digits(digits), int64(bits) >> 3
 
     @inline_kernel
     def read_eight_digits(address: int) -> int:
@@ -145,9 +144,9 @@ if IS_COMPILED:
         if not _are_digits(digits) or digits & _COLONS != _NONE:
             return -1
         pairs = digits * _TEN + (digits >> _EIGHT)
-        hour = np.int64(pairs & _FIRST)
-        minute = np.int64((pairs >> np.uint64(24)) & _FIRST)
-        second = np.int64((pairs >> np.uint64(48)) & _FIRST)
+        hour = int64(pairs & _FIRST)
+        minute = int64((pairs >> uint64(24)) & _FIRST)
+        second = int64((pairs >> uint64(48)) & _FIRST)
         if hour > 23 or minute > 59 or second > 60:
             return -1
         return hour * 3600 + minute * 60 + min(second, 59)
@@ -162,7 +161,7 @@ if IS_COMPILED:
             address += 8
             length -= 8
         if length > 0:
-            bits = np.uint64(8 * length)
+            bits = uint64(8 * length)
             word = load_word(address) << (_WHOLE - bits) | _LOWEST_PRINTABLE >> bits
             bad |= (word - _LOWEST_PRINTABLE) | (word + _ONES) | word
         return bad & _HIGHS == _NONE

@@ -25,7 +25,7 @@ REPORT = "37=O|17=E|150=0|39=0|54=1|151=1|14=0|6=0|"
 
 def verdict(text: str) -> tuple[int | None, int] | None:
     problem = validate(parse(frame(text)))
-    return problem and (problem.ref_tag, problem.reason)
+    return None if problem is None else (problem.ref_tag, problem.reason)
 
 
 @pytest.mark.parametrize(
