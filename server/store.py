@@ -113,7 +113,9 @@ class GatewayStore:
                 position = source & ((1 << SHARD_SHIFT) - 1)
                 yield (
                     number,
-                    gateway.encode_fix_again(self._session, shard, position, number, time_ms, now_ms),
+                    gateway.encode_fix_again(
+                        self._session, shard, position, number, time_ms, now_ms
+                    ),
                 )
 
     def reset(self) -> None:
