@@ -9,6 +9,7 @@ from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import Side
 from openoutcry.engine.levels import find_level
+from openoutcry.engine.orders import find_id, id_tag
 from openoutcry.engine.records import NIL
 
 
@@ -55,3 +56,9 @@ def depth(book: Book, symbol: int, side: int, out: NDArray[Any]) -> int:
         count += 1
         level = np.int64(levels[level]["next"])
     return count
+
+
+@lean_kernel
+def find_order(book: Book, commands: NDArray[Any], i: int) -> int:
+    """Return the DETAIL row of the order that command `i` names by session and ClOrdID, or NIL."""
+    return find_id(book, commands, i, id_tag(book, commands, i))

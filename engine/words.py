@@ -1,7 +1,9 @@
 """64-bit words for kernels: wrapping arithmetic and hashing that agree with and without the JIT.
 
-Compiled code wraps silently; plain Python integers do not, and numpy scalars warn. All words here
-are signed int64, so that no kernel mixes signed with unsigned (numba would turn it into float64).
+Words are signed int64, so that no kernel mixes signed with unsigned (numba would turn that into
+float64). But signed overflow is undefined in compiled code (numba marks each sum and product "no
+signed wrap", and LLVM draws conclusions: a division here came out wrong by one), plain Python integers
+do not wrap, and numpy scalars warn. So whatever may wrap goes through `wrap_add` and `wrap_mul`.
 """
 
 from typing import Any
@@ -32,12 +34,12 @@ if IS_COMPILED:
     @lean_part
     def wrap_add(a: int, b: int) -> int:
         """Add, modulo 2^64."""
-        return a + b
+        return np.int64(np.uint64(a) + np.uint64(b))
 
     @lean_part
     def wrap_mul(a: int, b: int) -> int:
         """Multiply, modulo 2^64."""
-        return a * b
+        return np.int64(np.uint64(a) * np.uint64(b))
 
 else:
 

@@ -1,0 +1,294 @@
+"""A book's state as one number, and the proof that its structure holds.
+
+The state hash covers, in this order, each as signed 64-bit words taken in by `words.mix`:
+
+1. the sequence number and time of the last command, and the last event number;
+2. each defined symbol by number: its number, limits and replace policy; then its buys and its sells:
+   the count of orders, then each order from best price to worst, in time priority;
+3. each session that has an inbound mark: number, epoch, highest inbound number;
+4. the count of the finished orders remembered, then each, from the one that finished first.
+
+An order counts with session, epoch, account, firm, the five words of its ClOrdID, order_id, symbol, side,
+type, time in force, status, price, qty, cum_qty, leaves_qty, both words of the notional, and expire_ns.
+Rows, free lists, hash slots and their seed do not count: two books that answer alike hash alike.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.engine.book import TREE_FANOUT, TREE_MIN, Book
+from openoutcry.engine.records import NIL
+from openoutcry.engine.table import TAG_BITS, row_of
+from openoutcry.engine.words import as_signed, mix
+
+
+@lean_part
+def _mix_order(book: Book, state: int, detail: int, leaves: int) -> int:
+    order = book.details[detail]
+    state = mix(state, np.int64(order["session"]))
+    state = mix(state, np.int64(order["epoch"]))
+    state = mix(state, np.int64(order["account"]))
+    state = mix(state, np.int64(order["firm"]))
+    state = mix(state, as_signed(order["id0"]))
+    state = mix(state, as_signed(order["id1"]))
+    state = mix(state, as_signed(order["id2"]))
+    state = mix(state, as_signed(order["id3"]))
+    state = mix(state, as_signed(order["id4"]))
+    state = mix(state, order["order_id"])
+    state = mix(state, np.int64(order["symbol"]))
+    state = mix(state, np.int64(order["side"]))
+    state = mix(state, np.int64(order["ord_type"]))
+    state = mix(state, np.int64(order["tif"]))
+    state = mix(state, np.int64(order["status"]))
+    state = mix(state, order["price_ticks"])
+    state = mix(state, order["qty_lots"])
+    state = mix(state, order["cum_qty"])
+    state = mix(state, leaves)
+    state = mix(state, order["notional_lo"])
+    state = mix(state, order["notional_hi"])
+    return mix(state, order["expire_ns"])
+
+
+@lean_part
+def _mix_side(book: Book, state: int, side: int) -> int:
+    state = mix(state, np.int64(book.sides[side]["orders"]))
+    level = np.int64(book.sides[side]["best"])
+    while level != NIL:
+        order = np.int64(book.levels[level]["head"])
+        while order != NIL:
+            leaves = book.orders[order]["leaves_qty"]
+            state = _mix_order(book, state, np.int64(book.orders[order]["detail"]), leaves)
+            order = np.int64(book.orders[order]["next"])
+        level = np.int64(book.levels[level]["next"])
+    return state
+
+
+@lean_kernel
+def state_hash(book: Book) -> int:
+    """Return the 64-bit hash of all that a book's future answers depend on (a signed word)."""
+    counters = book.state[0]
+    state = mix(np.int64(0), counters["seq"])
+    state = mix(state, counters["time_ns"])
+    state = mix(state, counters["event_seq"])
+    for symbol in range(book.symbol_capacity):
+        limits = book.symbols[symbol]
+        if limits["is_defined"]:
+            state = mix(state, symbol)
+            state = mix(state, limits["price_min"])
+            state = mix(state, limits["price_max"])
+            state = mix(state, limits["qty_min"])
+            state = mix(state, limits["qty_max"])
+            state = mix(state, np.int64(limits["replace_policy"]))
+            state = _mix_side(book, state, symbol * 2)
+            state = _mix_side(book, state, symbol * 2 + 1)
+    for session in range(book.session_capacity):
+        mark = book.marks[session]
+        if mark["epoch"] != 0 or mark["inbound_seq"] != 0:
+            state = mix(state, session)
+            state = mix(state, np.int64(mark["epoch"]))
+            state = mix(state, mark["inbound_seq"])
+    count = counters["finished_count"]
+    state = mix(state, count)
+    for n in range(count):
+        place = counters["finished_next"] - count + n
+        if place < 0:
+            place += book.finished_capacity
+        state = _mix_order(book, state, row_of(book.finished[place]), np.int64(0))
+    return state
+
+
+# --- Invariants, in plain Python ------------------------------------------------------------------
+
+
+def _claim(claim: bool, sentence: str) -> None:
+    if not claim:
+        raise AssertionError(sentence)
+
+
+def _slot_of(detail: Any, row: int) -> int:
+    return (int(detail["tag"]) << 32) | (row + 1)
+
+
+def check_invariants(book: Book) -> None:
+    """Walk every link of a book; raise AssertionError with a sentence for the first that is wrong."""
+    identifiers = {int(slot) for slot in book.id_slots[book.id_slots != 0]}
+    resting = 0
+    levels = 0
+    nodes = 0
+    day_orders = 0
+    for side in range(len(book.sides)):
+        found = _check_side(book, side, identifiers)
+        resting += found[0]
+        levels += found[1]
+        nodes += found[2]
+        day_orders += found[3]
+    state = book.state[0]
+    for name, counted in (
+        ("open_orders", resting),
+        ("levels_used", levels),
+        ("nodes_used", nodes),
+        ("day_orders", day_orders),
+        ("details_used", resting + int(state["finished_count"])),
+    ):
+        _claim(int(state[name]) == counted, f"{name} is {state[name]}, but {counted} are there")
+    for symbol in range(len(book.symbols)):
+        _check_uncrossed(book, symbol)
+    _check_pools(book)
+    _check_finished(book, identifiers)
+    _check_table(book.id_slots, book.id_bits, int(state["details_used"]), "identifier")
+    _check_table(book.level_slots, book.level_bits, levels, "level")
+
+
+def _check_side(book: Book, side: int, identifiers: set[int]) -> tuple[int, int, int, int]:
+    """Check a side's levels and tree; return its orders, levels, nodes and DAY orders."""
+    row = book.sides[side]
+    mask = -1 if side % 2 == 0 else 0
+    orders = day_orders = 0
+    keys: list[tuple[int, int]] = []
+    before = NIL
+    level = int(row["best"])
+    while level != NIL:
+        found = book.levels[level]
+        where = f"level {level} of side {side}"
+        _claim(bool(found["is_used"]), f"{where} is linked but free")
+        _claim(int(found["side"]) == side, f"{where} names side {found['side']}")
+        _claim(int(found["prev"]) == before, f"{where} links back to {found['prev']}, not {before}")
+        keys.append((int(found["price_ticks"]) ^ mask, level))
+        count, days = _check_queue(book, side, level, identifiers)
+        orders += count
+        day_orders += days
+        before, level = level, int(found["next"])
+    _claim(keys == sorted(set(keys)), f"the levels of side {side} are not in price order")
+    _claim(int(row["levels"]) == len(keys), f"side {side} counts {row['levels']} levels")
+    _claim(int(row["orders"]) == orders, f"side {side} counts {row['orders']} orders")
+    in_tree: list[tuple[int, int]] = []
+    nodes = 0
+    if int(row["tree_root"]) != NIL:
+        height = int(row["tree_height"])
+        nodes = _check_node(book, int(row["tree_root"]), height, True, None, None, in_tree)
+    _claim(in_tree == keys, f"the tree of side {side} has other keys than its levels")
+    return orders, len(keys), nodes, day_orders
+
+
+def _check_queue(book: Book, side: int, level: int, identifiers: set[int]) -> tuple[int, int]:
+    """Check a level's orders; return how many, and how many of them are DAY orders."""
+    found = book.levels[level]
+    count = qty = days = 0
+    before = NIL
+    order = int(found["head"])
+    while order != NIL:
+        resting = book.orders[order]
+        detail = book.details[int(resting["detail"])]
+        where = f"order {order} of level {level}"
+        _claim(int(resting["level"]) == level, f"{where} names level {resting['level']}")
+        _claim(int(resting["prev"]) == before, f"{where} links back to {resting['prev']}")
+        _claim(int(resting["leaves_qty"]) > 0, f"{where} has no leaves")
+        _claim(int(detail["order"]) == order, f"{where} has the detail of another order")
+        _claim(int(detail["order_id"]) == int(resting["order_id"]), f"{where} has another order_id")
+        _claim(
+            int(detail["qty_lots"]) - int(detail["cum_qty"]) == int(resting["leaves_qty"]),
+            f"{where}: qty less cum_qty is not leaves_qty",
+        )
+        _claim(
+            int(detail["price_ticks"]) == int(found["price_ticks"]), f"{where} has another price"
+        )
+        _claim(int(detail["symbol"]) * 2 + int(detail["side"]) - 1 == side, f"{where}: wrong side")
+        _claim(int(detail["status"]) in {0, 1}, f"{where} rests with status {detail['status']}")
+        slot = _slot_of(detail, int(resting["detail"]))
+        _claim(slot in identifiers, f"{where} cannot be found by its identifier")
+        count += 1
+        qty += int(resting["leaves_qty"])
+        days += int(detail["tif"]) == 0
+        before, order = order, int(resting["next"])
+    _claim(count > 0, f"level {level} is empty")
+    _claim(int(found["tail"]) == before, f"level {level} ends with {found['tail']}, not {before}")
+    _claim(int(found["orders"]) == count, f"level {level} counts {found['orders']} orders")
+    _claim(int(found["qty_lots"]) == qty, f"level {level} has {found['qty_lots']} lots, not {qty}")
+    return count, days
+
+
+def _check_node(
+    book: Book,
+    node: int,
+    height: int,
+    is_root: bool,
+    low: int | None,
+    high: int | None,
+    in_tree: list[tuple[int, int]],
+) -> int:
+    """Check a tree node and all below it; append its keys; return how many nodes there are."""
+    count = int(book.tree_counts[node])
+    least = (2 if height else 1) if is_root else TREE_MIN
+    _claim(least <= count <= TREE_FANOUT, f"tree node {node} has {count} entries")
+    keys = [int(key) for key in book.tree_keys[node * TREE_FANOUT :][:count]]
+    refs = [int(ref) for ref in book.tree_refs[node * TREE_FANOUT :][:count]]
+    if not height:
+        _claim(low is None or keys[0] >= low, f"tree node {node} has a key below its bound")
+        _claim(high is None or keys[-1] < high, f"tree node {node} has a key above its bound")
+        in_tree.extend(zip(keys, refs, strict=True))
+        return 1
+    bounds = [low, *keys[1:], high]
+    return 1 + sum(
+        _check_node(book, ref, height - 1, False, bounds[j], bounds[j + 1], in_tree)
+        for j, ref in enumerate(refs)
+    )
+
+
+def _check_uncrossed(book: Book, symbol: int) -> None:
+    bid, ask = (int(book.sides[symbol * 2 + n]["best"]) for n in range(2))
+    if bid != NIL and ask != NIL:
+        bid_price, ask_price = (int(book.levels[n]["price_ticks"]) for n in (bid, ask))
+        _claim(bid_price < ask_price, f"symbol {symbol} is crossed: {bid_price} >= {ask_price}")
+
+
+def _check_pools(book: Book) -> None:
+    """Check that every row ever used is either in use or free, once."""
+    state = book.state[0]
+    pools: list[tuple[str, str, str, Any]] = [
+        ("order", "open_orders", "order_fresh", lambda row: book.orders[row]["next"]),
+        ("detail", "details_used", "detail_fresh", lambda row: book.details[row]["order"]),
+        ("level", "levels_used", "level_fresh", lambda row: book.levels[row]["next"]),
+        ("node", "nodes_used", "node_fresh", lambda row: book.tree_refs[row * TREE_FANOUT]),
+    ]
+    for name, used, fresh, next_free in pools:
+        free: set[int] = set()
+        row = int(state[f"{name}_free"])
+        while row != NIL:
+            _claim(row not in free, f"the free list of {name} rows has {row} twice")
+            free.add(row)
+            row = int(next_free(row))
+        _claim(
+            len(free) + int(state[used]) == int(state[fresh]),
+            f"{len(free)} free and {state[used]} used {name} rows are not {state[fresh]}",
+        )
+
+
+def _check_finished(book: Book, identifiers: set[int]) -> None:
+    state = book.state[0]
+    count, after = int(state["finished_count"]), int(state["finished_next"])
+    _claim(count <= book.finished_capacity, f"{count} finished orders are remembered")
+    for n in range(count):
+        slot = int(book.finished[(after - 1 - n) % book.finished_capacity])
+        row = (slot & 0xFFFFFFFF) - 1
+        detail = book.details[row]
+        _claim(slot in identifiers, f"finished order {row} is not in the id table")
+        _claim(int(detail["order"]) == NIL, f"finished order {row} has an ORDER row")
+        _claim(int(detail["status"]) not in {0, 1}, f"finished order {row} is open")
+
+
+def _check_table(slots: Any, bits: int, entries: int, name: str) -> None:
+    """Check a hash table: as many entries as counted, each reachable from its home."""
+    mask = (1 << bits) - 1
+    places = [int(place) for place in np.flatnonzero(slots)]
+    _claim(len(places) == entries, f"the {name} table has {len(places)} entries, not {entries}")
+    for place in places:
+        tag = int(slots[place]) >> 32
+        _claim(0 <= tag < 1 << TAG_BITS, f"the {name} table has the tag {tag}")
+        home = tag >> (TAG_BITS - bits)
+        gap = (place - home) & mask
+        _claim(
+            all(slots[(home + step) & mask] != 0 for step in range(gap)),
+            f"the entry at {place} of the {name} table is cut off from its home {home}",
+        )
