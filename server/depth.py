@@ -50,8 +50,8 @@ class BookFeed:
 
     Attributes:
         mirror: the book by price.
-        trades, volume_lots: seen since the feed began; those lost by an overrun are not in it.
-        last_trades: the latest, newest last.
+        trades, volume_lots: since the feed began; what an overrun lost is not in them.
+        last_trades: the latest, newest last; some may be older than the feed.
         snapshots: how many were taken; overruns: how many because events were gone.
     """
 
@@ -86,6 +86,7 @@ class BookFeed:
         self._words = self._memory.shards[symbol.shard]
         self._batch = np.zeros(_BATCH_EVENTS, EVENT)
         self._snapshot()
+        self._look_back()
 
     def update(self) -> None:
         """Take in all that was published up to now.
@@ -106,18 +107,19 @@ class BookFeed:
                 continue
             events = self._batch[:count]
             self.mirror.apply(events)
-            self._take_trades(events)
+            trades = self._take_trades(events)
+            self.trades += len(trades)
+            self.volume_lots += int(trades["qty_lots"].sum())
         if self.mirror.needs_snapshot(self._levels):
             self._snapshot()
 
-    def _take_trades(self, events: NDArray[Any]) -> None:
+    def _take_trades(self, events: NDArray[Any]) -> NDArray[Any]:
+        """Remember the last of the symbol's trades among events; return all of them."""
         if not len(events):
-            return
+            return events
         self.time_ns = int(events[-1]["time_ns"])
         is_trade = (events["symbol"] == self.symbol.number) & (events["kind"] == EventKind.EXECUTE)
-        trades = events[is_trade]
-        self.trades += len(trades)
-        self.volume_lots += int(trades["qty_lots"].sum())
+        trades: NDArray[Any] = events[is_trade]
         for event in trades[-_LAST_TRADES:]:
             # The event's side is that of the order that rested.
             aggressor = Side.SELL if event["side"] == Side.BUY else Side.BUY
@@ -130,6 +132,16 @@ class BookFeed:
                     aggressor,
                 )
             )
+        return trades
+
+    def _look_back(self) -> None:
+        """Find the last trades before the first snapshot in what the ring still holds."""
+        last = self.mirror.event_seq
+        # Not all that it holds: the oldest are overwritten as we read.
+        limit = min(len(self._batch), len(self._ring) // 2, last)
+        count = int(read_events(self._ring, last - limit + 1, self._batch, limit))
+        if count != OVERRUN:
+            self._take_trades(self._batch[:count])
 
     def _snapshot(self) -> None:
         """Ask the shard for the book, and start again from there."""

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "flow": ("openoutcry.loadgen.flow:flow", "Send recorded order flow through a venue."),
     "order": ("openoutcry.clients.console:order", "Send an order and print its reports."),
     "book": ("openoutcry.server.ladder:book", "Show the live ladder of a symbol."),
+    "top": ("openoutcry.server.top:top", "Show the live figures of a venue."),
     "bench": ("openoutcry.server.main:bench", "Measure parts of the system by themselves."),
     "admin": ("openoutcry.server.main:admin", "Operate a running venue."),
     "warm": ("openoutcry.server.warm:warm", "Compile every kernel into the cache and exit."),
