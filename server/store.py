@@ -58,6 +58,7 @@ class ReportReader:
         self._shard_base = shard << SHARD_SHIFT
         self._chunk = np.zeros(0, np.uint8)
         self._start = 0
+        self._stop = 0
         self._row = np.zeros(1, REPORT)
         self._words = as_words(self._row)
 
@@ -70,9 +71,11 @@ class ReportReader:
             base_ns: the log's base time.
         """
         need = min(position + MAX_PACKED_BYTES, written)
-        if not self._start <= position or need > self._start + len(self._chunk) - 8:
-            self._start = position
+        if not self._start <= position or need > self._stop:
             data = self._reports.read(position, min(position + _CHUNK_BYTES, written))
+            self._start = position
+            self._stop = position + len(data)
+            # Unpacking may touch what lies behind; it is no part of the log.
             self._chunk = np.frombuffer(data + bytes(MAX_PACKED_BYTES), np.uint8)
         address = int(self._chunk.ctypes.data) + position - self._start
         unpack_rows(self._words, 0, 1, base_ns, self._shard_base, address)
