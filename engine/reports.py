@@ -1,4 +1,5 @@
-"""Kernels that write a report's row. Every byte of the row is written, so no row need be cleared first."""
+"""Kernels that write a report's row. Every byte of the row is written, so no row need be cleared
+first."""
 
 from typing import Any
 
@@ -22,7 +23,8 @@ def write_order(
     status: int,
     leaves: int,
 ) -> None:
-    """Write an unsolicited report of an order's present state; the second identifier is left empty."""
+    """Write an unsolicited report of an order's present state; the second identifier is left
+    empty."""
     order = book.details[detail]
     report["report_seq"] = report_seq
     report["seq"] = book.state[0]["seq"]
@@ -132,7 +134,8 @@ def decline(
 ) -> None:
     """Write the one report of a command that is not executed.
 
-    With an order (`detail` is not NIL) it is the refused cancel's or replace's, with the order's state;
+    With an order (`detail` is not NIL) it is the refused cancel's or replace's, with the order's
+    state;
     without one, or for a new order, everything comes from the command, and the order_id is 0.
     """
     report = reports[row]
@@ -150,6 +153,7 @@ def decline(
     report["report_seq"] = report_seq
     if kind == CommandKind.CANCEL or kind == CommandKind.REPLACE:
         report["kind"] = ReportKind.CANCEL_REJECTED.value
+        report["response_to"] = kind
     elif kind == CommandKind.STATUS:
         report["kind"] = ReportKind.STATUS.value
     else:

@@ -491,12 +491,14 @@ class OracleBook:
             CommandKind.STATUS: ReportKind.STATUS,
         }.get(int(self.command["kind"]), ReportKind.REJECTED)
         if order is None:
-            self.unknown(kind, reason)
-            return
-        report = self.answer(kind, order)
-        report["reason"] = reason
-        report["cl_ord_id"] = self.command["cl_ord_id"]
-        report["orig_cl_ord_id"] = self.command["orig_cl_ord_id"]
+            report = self.unknown(kind, reason)
+        else:
+            report = self.answer(kind, order)
+            report["reason"] = reason
+            report["cl_ord_id"] = self.command["cl_ord_id"]
+            report["orig_cl_ord_id"] = self.command["orig_cl_ord_id"]
+        if kind == ReportKind.CANCEL_REJECTED:
+            report["response_to"] = self.command["kind"]
 
     def event(self, kind: int, order: Order, qty: int, leaves: int, trade_id: int = 0) -> None:
         event = np.zeros(1, EVENT)
