@@ -1,7 +1,8 @@
 """Atomic loads and stores, fences, clocks and futex calls on integer addresses, for use in kernels.
 
 A plain `while cursor[0] == seen` is hoisted out of the loop by LLVM and never sees the other side's store;
-these intrinsics emit atomic instructions that may not be. Without the JIT they run through ctypes, which is
+these intrinsics emit atomic instructions that may not be. Without the JIT they run through ctypes,
+which is
 enough for single-process tests.
 """
 
@@ -87,7 +88,8 @@ def _pause(typingctx: Any) -> Any:
             )
             builder.call(declared, ())
         else:
-            # arm64 has no cheap portable hint without inline assembly; a fence keeps the loop honest.
+            # arm64 has no cheap portable hint without inline assembly; a fence keeps the loop
+            # honest.
             builder.fence("seq_cst")
         return context.get_dummy_value()
 
@@ -192,7 +194,17 @@ else:
         return time.clock_gettime_ns(clock)
 
 
-# --- futex: sleep in the kernel until a 32-bit word changes -----------------------------------------------
+if IS_COMPILED:
+    yield_core = types.ExternalFunction("sched_yield", types.int32())
+else:
+
+    def yield_core() -> int:
+        """Let another process have the core, if one waits for it."""
+        time.sleep(0)
+        return 0
+
+
+# --- futex: sleep in the kernel until a 32-bit word changes ---------------------------------------
 
 _FUTEX_NUMBER = {"x86_64": 202, "aarch64": 98}.get(platform.machine(), 0) if IS_LINUX else 0
 _FUTEX_WAIT = 0
@@ -266,7 +278,7 @@ else:
         return 0
 
 
-# --- eventfd: wake a process that waits in epoll ----------------------------------------------------------
+# --- eventfd: wake a process that waits in epoll --------------------------------------------------
 
 if IS_COMPILED:
     _write = types.ExternalFunction("write", types.int64(types.int32, types.int64, types.int64))

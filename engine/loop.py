@@ -24,6 +24,7 @@ from openoutcry.engine.atomics import (
     load_acquire,
     signal_fd,
     store_release,
+    yield_core,
 )
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind, Side
@@ -48,6 +49,9 @@ BATCH_COMMANDS = 256
 MATCH_SAMPLE_EVERY = 8
 _SLEEP_NS = 10_000_000
 _SPINS_PER_CLOCK = 64
+_SHORT_SPIN_NS = 5_000
+#: A longer pause counts as this long.
+_LONGEST_PAUSE_NS = 10_000_000
 
 
 @inline_kernel
@@ -115,8 +119,19 @@ def _wait(
     stop_at_ns: int,
     spin_ns: int,
 ) -> None:
-    """Spin for a while, then sleep until a producer rings or the time is over."""
-    spin_until = clock_ns(CLOCK_MONOTONIC) + spin_ns
+    """Spin for a while, then sleep until a producer rings or the time is over.
+
+    Waking a sleeping core takes tens of microseconds, so an idle shard spins first, and yields its
+    core
+    meanwhile to whoever wants it. When pauses have been longer than `spin_ns` of late, spinning
+    would
+    only burn the core: then it sleeps almost at once.
+    """
+    start = clock_ns(CLOCK_MONOTONIC)
+    if load_acquire(_word(state, ShardWord.IDLE_SINCE)) == 0:
+        store_release(_word(state, ShardWord.IDLE_SINCE), start)
+    is_busy = load_acquire(_word(state, ShardWord.IDLE_NS)) <= spin_ns
+    spin_until = start + (spin_ns if is_busy else min(spin_ns, _SHORT_SPIN_NS))
     bell = _word(state, ShardWord.DOORBELL)
     while True:
         for _ in range(_SPINS_PER_CLOCK):
@@ -130,6 +145,7 @@ def _wait(
             return
         if now >= spin_until:
             break
+        yield_core()
     seen = load32_acquire(bell)
     store_release(_word(state, ShardWord.SLEEPING), 1)
     # The flag must be visible before the rings are looked at once more: a producer stores its
@@ -205,6 +221,12 @@ def run_shard(
                     return LoopExit.LOG_SEGMENT
                 # --- sequence ---
                 now = clock_ns(CLOCK_MONOTONIC)
+                idle_since = load_acquire(_word(state, ShardWord.IDLE_SINCE))
+                if idle_since != 0:
+                    pause = min(now - idle_since, _LONGEST_PAUSE_NS)
+                    usual = load_acquire(_word(state, ShardWord.IDLE_NS))
+                    store_release(_word(state, ShardWord.IDLE_NS), (3 * usual + pause) // 4)
+                    store_release(_word(state, ShardWord.IDLE_SINCE), 0)
                 time_ns = max(
                     clock_ns(CLOCK_REALTIME), load_acquire(_word(state, ShardWord.TIME_NS))
                 )

@@ -52,6 +52,10 @@ class ShardWord(IntEnum):
     LOG_IS_FULL = 119
     MATCH_SAMPLE = 120
     REPORT_POSITION = 121
+    #: Shard, private: since when the rings are empty (0: they are not), and how long that lasts of
+    #: late.
+    IDLE_SINCE = 122
+    IDLE_NS = 123
 
 
 SHARD_WORDS = 128

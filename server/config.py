@@ -98,14 +98,14 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One matching process."""
 
-    core: Core | None = None
+    core: Core | Literal["auto"] | None = "auto"
 
 
 class Wait(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a shard waits for commands."""
 
     mode: Literal["adaptive", "spin", "block"] = "adaptive"
-    spin_us: Annotated[int, Meta(ge=0, le=1_000_000)] = 50
+    spin_us: Annotated[int, Meta(ge=0, le=1_000_000)] = 200
 
 
 class Capacity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -401,9 +401,21 @@ def _collect(value: Any, kind: Any, path: str, found: list[str]) -> None:
         msgspec.convert(value, kind, strict=True)
     except msgspec.ValidationError as error:
         text = str(error)
+        if text.startswith("Invalid enum value"):
+            text += f"; known are {', '.join(_choices(kind))}"
         if core is str and isinstance(value, int | float):
             text += " (put it in quotes)"
         found.append(f"{text} - at `{path}`")
+
+
+def _choices(kind: Any) -> list[str]:
+    """Return what a type allows, in words: the names of a Literal, `a number`, `null`."""
+    core = _unwrap(kind)
+    if typing.get_origin(core) in {typing.Union, types.UnionType}:
+        return [choice for arm in typing.get_args(core) for choice in _choices(arm)]
+    if typing.get_origin(core) is Literal:
+        return [str(choice) for choice in typing.get_args(core)]
+    return [{int: "a number", type(None): "null"}.get(core, str(core))]
 
 
 def _kind_name(value: Any) -> str:
@@ -489,7 +501,7 @@ def broken_rules(config: Config) -> list[str]:
 def _check_cores(config: Config, found: list[str]) -> None:
     owners: dict[int, int] = {}
     for index, shard in enumerate(config.shards):
-        if shard.core is not None and owners.setdefault(shard.core, index) != index:
+        if isinstance(shard.core, int) and owners.setdefault(shard.core, index) != index:
             found.append(
                 f"Core {shard.core} is taken by shard {owners[shard.core]}"
                 f" - at `$.shards[{index}].core`"
@@ -596,7 +608,7 @@ def warnings_of(config: Config, cores: Sequence[int] | None = None) -> list[str]
     wanted = [(f"$.shards[{i}].core", shard.core) for i, shard in enumerate(config.shards)]
     wanted.append(("$.gateway.core", config.gateway.core))
     for path, core in wanted:
-        if core is not None and cores and core not in cores:
+        if isinstance(core, int) and cores and core not in cores:
             found.append(f"Core {core} is not available here; not pinned - at `{path}`")
     if config.gateway.core is not None:
         found.extend(

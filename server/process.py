@@ -10,6 +10,8 @@ import time
 from types import FrameType
 from typing import Any
 
+from openoutcry.server.config import Config
+
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
@@ -56,6 +58,22 @@ def pin(core: int | None) -> None:
         os.sched_setaffinity(0, {core})
     except OSError as error:
         log.warning("cannot pin: core=%d reason=%s", core, error)
+
+
+def available_cores() -> list[int]:
+    """Return the cores that this process may run on; none where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def shard_cores(config: Config, cores: list[int]) -> list[int | None]:
+    """Return each shard's core: as configured, `auto` from the top down, one core left to the
+    rest."""
+    named = {shard.core for shard in config.shards if isinstance(shard.core, int)}
+    free = [core for core in reversed(cores[1:]) if core not in named]
+    return [
+        (free.pop(0) if free else None) if shard.core == "auto" else shard.core
+        for shard in config.shards
+    ]
 
 
 def die_with_parent(parent: int) -> None:

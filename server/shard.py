@@ -25,7 +25,14 @@ from openoutcry.engine.state import (
 from openoutcry.server.config import Config
 from openoutcry.server.journal import OutOfSpaceError, Preparer, SegmentedFile
 from openoutcry.server.memory import VenueMemory
-from openoutcry.server.process import die_with_parent, is_orphan, pin, process_name
+from openoutcry.server.process import (
+    available_cores,
+    die_with_parent,
+    is_orphan,
+    pin,
+    process_name,
+    shard_cores,
+)
 
 log = logging.getLogger(__name__)
 
@@ -195,5 +202,5 @@ def run_process(
     # The supervisor tells when to stop; a terminal's Ctrl-C reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pin(config.shards[index].core)
+    pin(shard_cores(config, available_cores())[index])
     Shard(config, memory, index, data_dir, eventfds).run(parent)

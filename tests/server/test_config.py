@@ -87,7 +87,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
             "Unknown key `zzz`; known are mode, spin_us - at `$.wait`",
         ),
         ("waits: {mode: spin}", "Unknown key `waits`, did you mean `wait`? - at `$`"),
-        ("wait: {mode: sleep}", "Invalid enum value 'sleep' - at `$.wait.mode`"),
+        ("wait: {mode: sleep}", "Invalid enum value 'sleep'; known are adaptive, block, spin - at `$.wait.mode`"),
         ("symbols: [{tick: '1'}]", "Missing required key `name` - at `$.symbols[0]`"),
         (
             "symbols: [{name: X, tick: 1}]",
@@ -174,7 +174,7 @@ def test_every_mistake_is_found_at_once(tmp_path: Path):
     assert messages(tmp_path, text) == [
         "Unknown key `fxi`, did you mean `fix`? - at `$.listen`",
         "Expected `int` >= 0 - at `$.listen.binary`",
-        "Expected `int | null`, got `str` - at `$.shards[1].core`",
+        "Invalid enum value 'no'; known are a number, auto, null - at `$.shards[1].core`",
         "Missing required key `name` - at `$.symbols[0]`",
     ]
 
