@@ -6,8 +6,9 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +23,10 @@ class VenueError(Exception):
 
 @contextmanager
 def own_venue(
-    settings: Sequence[str] = (), config: str | None = None, data_dir: str | None = None
+    settings: Sequence[str] = (),
+    config: str | None = None,
+    data_dir: str | None = None,
+    on_log: Callable[[str], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Run a venue on free ports; yield what its ready line says.
 
@@ -30,6 +34,7 @@ def own_venue(
         settings: `key=value` overrides of its configuration.
         config: Its configuration file, if not the embedded default.
         data_dir: Its data directory, if not a temporary one.
+        on_log: Gets each line of its log, in a thread; by default they go to our stderr.
     """
     command = [sys.executable, "-m", "openoutcry.server.main", "serve"]
     if config:
@@ -38,12 +43,25 @@ def own_venue(
         command += ["--data-dir", data_dir]
     for setting in ("listen.fix=0", "listen.binary=0", "listen.http=0", *settings):
         command += ["--set", setting]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+    stderr = subprocess.PIPE if on_log else None
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+        reader = None
+        if on_log is not None:
+            reader = threading.Thread(target=_read_log, args=(process, on_log), daemon=True)
+            reader.start()
         try:
             ready = _ready_line(process)
             yield ready
         finally:
             _stop(process)
+            if reader is not None:
+                reader.join(_STOP_S)
+
+
+def _read_log(process: "subprocess.Popen[str]", on_log: Callable[[str], None]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        on_log(line.rstrip("\n"))
 
 
 def _ready_line(process: "subprocess.Popen[str]") -> dict[str, Any]:

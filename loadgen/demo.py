@@ -1,0 +1,365 @@
+"""`openoutcry demo`: start a venue, drive it over real sockets, and show what it measured."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from openoutcry.loadgen.demo_view import View
+    from openoutcry.loadgen.scenario import Scenario
+    from openoutcry.loadgen.scrape import Scrape
+
+#: How --duration is divided: latency and throughput are measured once for each protocol.
+_SHARES = {"latency": 0.08, "throughput": 0.16, "trading": 0.52}
+PROTOCOLS = ("fix", "binary")
+SYMBOL = "BTCUSDT"
+LEVELS = 20
+_CONNECTIONS = 8
+_WINDOW = 1024
+_LADDER_EVERY_S = 0.25
+#: A step that takes longer is compiling kernels, and says so.
+_QUIET_S = 2.0
+_BOOK_END_S = 5.0
+
+
+class DemoError(Exception):
+    """The demonstration cannot go on; the text is for the user."""
+
+
+@dataclass
+class _Demo:
+    """A demonstration under way."""
+
+    duration_s: float
+    seed: int
+    view: "View"
+    result: dict[str, Any] = field(default_factory=dict)
+    errors: list[str] = field(default_factory=list)
+    #: Scrapes of the venue's figures: before the first phase, and after each.
+    scrapes: dict[str, "Scrape"] = field(default_factory=dict)
+    name: str = field(default_factory=lambda: f"demo-{os.getpid()}")
+    log: deque[str] = field(default_factory=lambda: deque(maxlen=50))
+
+    def run(self) -> dict[str, Any]:
+        """Run all phases; return the figures as --json prints them."""
+        from openoutcry.loadgen.report import machine, versions
+        from openoutcry.loadgen.venue import VenueError, own_venue
+
+        started = time.perf_counter()
+        self.view.start(machine(), versions())
+        settings = (f"venue.name={self.name}",)
+        try:
+            with own_venue(settings, on_log=self._take_log) as ready:
+                self._ready(ready, time.perf_counter() - started)
+                self._measure(ready)
+                stop = time.perf_counter()
+            stop_s = time.perf_counter() - stop
+        except VenueError as error:
+            raise DemoError("\n".join([str(error), *self.log])) from error
+        self.result |= {
+            "stop_s": round(stop_s, 3),
+            "total_s": round(time.perf_counter() - started, 3),
+            "errors": self.errors,
+            "machine": machine(),
+            "versions": versions(),
+        }
+        self.view.end(self.result)
+        return self.result
+
+    def _take_log(self, line: str) -> None:
+        self.log.append(line)
+        if line.startswith(("compiling", "compiled")):
+            self.view.note(line)
+
+    def _ready(self, ready: dict[str, Any], ready_s: float) -> None:
+        self.result["ready_s"] = round(ready_s, 3)
+        # The supervisor's own time; the rest is Python's start.
+        self.result["kernels_compiled"] = any(line.startswith("compiled") for line in self.log)
+        self.result["venue"] = {key: ready[key] for key in ("fix", "binary", "http", "durability")}
+        self.view.ready(self.result)
+
+    def _measure(self, ready: dict[str, Any]) -> None:
+        from openoutcry.loadgen.scenario import load_scenario
+        from openoutcry.loadgen.scrape import scrape, stages_us
+
+        scenario = load_scenario("default")
+        for protocol in PROTOCOLS:
+            with _slow(self.view, f"compiling the {protocol} client's kernels (first run only) …"):
+                _compile_client(scenario, protocol)
+        self.scrapes["start"] = scrape(ready["http"])
+        stages = {}
+        before = "start"
+        for phase, measure in (
+            ("latency", lambda: self._loads(ready, scenario, "latency", 1, 1)),
+            ("throughput", lambda: self._loads(ready, scenario, "throughput", 8, _WINDOW)),
+            ("trading", lambda: asyncio.run(self._trade(ready))),
+        ):
+            self.result[phase] = measure()
+            self.scrapes[phase] = scrape(ready["http"])
+            stages[phase] = stages_us(self.scrapes[before], self.scrapes[phase])
+            before = phase
+        last = self.scrapes["trading"]
+        totals = last.totals
+        trading = self.result["trading"]
+        trading["venue_trades"] = round(
+            totals["trades"] - self.scrapes["throughput"].totals["trades"]
+        )
+        if trading["venue_trades"] != trading["trades"]:
+            self.errors.append(
+                f"the venue counted {trading['venue_trades']} trades, the clients were told of "
+                f"{trading['trades']}"
+            )
+        self.result["venue"] |= {
+            "orders": round(totals["orders"]),
+            "trades": round(totals["trades"]),
+            "reports": round(totals["reports"]),
+            "rejects": round(totals["rejects"]),
+            "stages_us": stages,
+            "processes": {
+                name: {key: round(value, 2) for key, value in usage.items()}
+                for name, usage in sorted(last.processes.items())
+            },
+        }
+
+    # --- latency and throughput -------------------------------------------------------------------
+
+    def _loads(
+        self,
+        ready: dict[str, Any],
+        scenario: "Scenario",
+        phase: str,
+        connections: int,
+        window: int,
+    ) -> dict[str, Any]:
+        from openoutcry.loadgen.run import RunOptions, run
+        from openoutcry.loadgen.venue import endpoint
+
+        duration_s = max(self.duration_s * _SHARES[phase], 0.2)
+        self.view.measuring(phase, duration_s, connections, window)
+        found = {}
+        for protocol in PROTOCOLS:
+            host, port = endpoint(ready[protocol])
+            result = run(
+                RunOptions(
+                    scenario=scenario,
+                    scenario_name="default",
+                    host=host,
+                    port=port,
+                    protocol=protocol,
+                    connections=connections,
+                    window=window,
+                    duration_s=duration_s,
+                    warmup_s=duration_s / 5,
+                    seed=self.seed,
+                    session_prefix=f"DEMO-{phase[0]}{protocol[0]}".upper(),
+                    is_quiet=True,
+                )
+            )
+            self.errors += [f"{phase}, {protocol}: {text}" for text in result["error_texts"]]
+            names = ("orders_sent", "acked", "rejected", "trades", "duration_s", "acked_per_s")
+            found[protocol] = {
+                **{name: _rounded(result[name]) for name in names},
+                "connections": connections,
+                "window": window,
+                "latency_us": result["latency_us"],
+                "errors": result["errors"],
+            }
+            self.view.measured(phase, protocol, found[protocol])
+        return found
+
+    # --- trading ----------------------------------------------------------------------------------
+
+    async def _trade(self, ready: dict[str, Any]) -> dict[str, Any]:
+        from openoutcry.loadgen.trading import Market, trading
+
+        duration_s = max(self.duration_s * _SHARES["trading"], 1.0)
+        market = Market(symbol=SYMBOL, levels=LEVELS)
+        self.view.trading(market, duration_s)
+        book = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "openoutcry.server.main", "book", SYMBOL, "--json"),
+            *("--venue", self.name, "--levels", str(LEVELS), "--refresh", str(_LADDER_EVERY_S)),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            limit=1 << 20,
+        )
+        ladders = _Ladders()
+        try:
+            async with trading(ready, market, self.seed) as traders:
+                started = time.perf_counter()
+                with self.view.live(duration_s), contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(duration_s):
+                        await self._watch(book, ladders, traders.tally, started)
+                seconds = time.perf_counter() - started
+            tally = traders.tally()
+        finally:
+            await _end(book)
+        self.errors += [f"trading: {text}" for text in tally.declined[:10]]
+        if tally.bought != tally.sold:
+            self.errors.append(f"trading: {tally.bought} bought, {tally.sold} sold")
+        if ladders.crossed:
+            self.errors.append(f"trading: the book was crossed in {ladders.crossed} pictures")
+        # Every trade is told to both of its sides.
+        trades = tally.fills // 2
+        last = ladders.last
+        result = {
+            "symbol": SYMBOL,
+            "duration_s": round(seconds, 3),
+            "makers": market.makers,
+            "takers": market.takers,
+            "orders": tally.orders,
+            "replaces": tally.replaces,
+            "cancels": tally.cancels,
+            "requests_per_s": round((tally.orders + tally.replaces + tally.cancels) / seconds, 1),
+            "declined_changes": tally.too_late,
+            "declined_orders": len(tally.declined),
+            "trades": trades,
+            "trades_per_s": round(trades / seconds, 1),
+            "volume": _text(tally.sold),
+            "notional": _text(tally.notional / 2),
+            "average_price": float(tally.notional / 2 / tally.sold) if tally.sold else None,
+            **{key: last.get(key) for key in ("best_bid", "best_ask", "spread", "spread_bps")},
+            "levels": {side: len(last.get(side, ())) for side in ("bids", "asks")},
+            "spread_bps_mean": ladders.mean_spread_bps(),
+            "pictures": ladders.count,
+            "crossed": ladders.crossed,
+            "ladder": last,
+        }
+        self.view.traded(result)
+        return result
+
+    async def _watch(
+        self, book: asyncio.subprocess.Process, ladders: "_Ladders", tally: Any, started: float
+    ) -> None:
+        """Show the ladder as `openoutcry book` prints it, until cancelled."""
+        assert book.stdout is not None
+        assert book.stderr is not None
+        while True:
+            line = await book.stdout.readline()
+            if not line:
+                raise DemoError(f"the ladder ended: {(await book.stderr.read()).decode()}")
+            ladder = json.loads(line)
+            ladders.add(ladder)
+            self.view.ladder(ladder, tally(), time.perf_counter() - started)
+
+
+@dataclass
+class _Ladders:
+    """What is kept of the pictures of the book."""
+
+    count: int = 0
+    crossed: int = 0
+    last: dict[str, Any] = field(default_factory=dict)
+    spreads_bps: list[float] = field(default_factory=list)
+
+    def add(self, ladder: dict[str, Any]) -> None:
+        """Count a picture; one without both sides is not the last shown."""
+        self.count += 1
+        bid, ask = ladder["best_bid"], ladder["best_ask"]
+        if bid is None or ask is None:
+            return
+        self.crossed += Decimal(bid) >= Decimal(ask)
+        self.spreads_bps.append(ladder["spread_bps"])
+        self.last = ladder
+
+    def mean_spread_bps(self) -> float | None:
+        """Return the mean spread of all pictures."""
+        if not self.spreads_bps:
+            return None
+        return round(sum(self.spreads_bps) / len(self.spreads_bps), 4)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+    # Read to the end: a full pipe would keep it.
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_BOOK_END_S):
+            await process.communicate()
+            return
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def _compile_client(scenario: "Scenario", protocol: str) -> None:
+    """Compile the load generator's kernels, or load them from the cache, ahead of all phases."""
+    from openoutcry.loadgen.exchange import VenueExchange
+    from openoutcry.loadgen.workload import new_load
+
+    decimals = 8 if protocol == "fix" else -1
+    load = new_load(
+        scenario,
+        connections=1,
+        window=1,
+        seed=1,
+        run=1,
+        account="LOAD",
+        is_own_venue=True,
+        avg_px_decimals=decimals,
+    )
+    VenueExchange(load, protocol, ["COMPILE"], account="LOAD").compile()
+
+
+@contextlib.contextmanager
+def _slow(view: "View", text: str) -> Iterator[None]:
+    """Say what is being done if it takes long."""
+    timer = threading.Timer(_QUIET_S, view.note, (text,))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+
+
+def _rounded(value: Any) -> Any:
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _text(value: Decimal) -> str:
+    return format(value.normalize(), "f")
+
+
+@click.command()
+@click.option("--json", "is_json", is_flag=True, help="Print one JSON object, and nothing else.")
+@click.option(
+    "--duration",
+    type=click.FloatRange(2, 3600),
+    default=24.0,
+    show_default=True,
+    help="Seconds to be measured, all phases together.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
+def demo(is_json: bool, duration: float, seed: int) -> None:
+    """Start a venue on free ports and show it working: latency, throughput, trading.
+
+    The venue runs in processes of its own, as `openoutcry serve` starts it, and is driven over real
+    sockets; every figure is measured in this run. It is stopped at the end, and leaves nothing.
+    The status is 1 when a report did not fit its order, or sums did not agree.
+    """
+    from openoutcry.loadgen.demo_view import HumanView, SilentView
+
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    view = SilentView() if is_json else HumanView()
+    try:
+        result = _Demo(duration, seed, view).run()
+    except KeyboardInterrupt:
+        click.echo("interrupted; the venue is stopped", err=True)
+        sys.exit(130)
+    except (DemoError, OSError) as error:
+        raise click.ClickException(str(error) or type(error).__name__) from None
+    if is_json:
+        click.echo(json.dumps(result, indent=2))
+    sys.exit(1 if result["errors"] else 0)
