@@ -1,12 +1,10 @@
 """How every kernel is compiled: one decorator, and a disk cache that source changes renew.
 
 numba keys a cached kernel by the time-stamp of its own file only, so a kernel that inlines another
-from a
-different file would go on running the old code after an edit. Each module's kernels are therefore
-cached in
-a folder named by a fingerprint of that module and of every openoutcry module that it imports,
-directly or
-through others: an edit gives fresh folders to exactly the modules that it reaches.
+from a different file would go on running the old code after an edit. Each module's kernels are
+therefore cached in a folder named by a fingerprint of that module and of every openoutcry module
+that it imports, directly or through others: an edit gives fresh folders to exactly the modules that
+it reaches.
 
 This module imports nothing of the product, so protocol and engine can both use it.
 """
@@ -31,8 +29,7 @@ _KEEP_CACHES = 256
 F = TypeVar("F", bound=Callable[..., Any])
 
 # Kernels convert between signed and unsigned by name. To a type checker the result is an integer,
-# as all
-# of a kernel's arguments are; numba and plain Python get numpy's own types.
+# as all of a kernel's arguments are; numba and plain Python get numpy's own types.
 if TYPE_CHECKING:
 
     def int64(value: Any) -> int:

@@ -13,10 +13,8 @@ Batch (64-bit little-endian words)
    6…  the position reached in each command ring, after this batch
    …   the commands
 Command: a mask word, then those of the record's words 2 to 21 that are not zero; bit i of the mask
-stands for
-word i. Sequence (word 0) follows from the batch and time (word 1) is the batch's. The measurement
-stamps are
-not logged. An ordinary new order takes about 90 bytes in place of 176.
+stands for word i. Sequence (word 0) follows from the batch and time (word 1) is the batch's. The
+measurement stamps are not logged. An ordinary new order takes about 90 bytes in place of 176.
 
 A reader stops at the first word that is no magic (preallocated files hold zeros) or whose checksum
 fails.
@@ -94,8 +92,7 @@ def append_batch(
 
     `records` is a ring's COMMAND array seen as (capacity, 24) words; the commands are those at ring
     positions head … head + count - 1. The caller has made sure that `batch_words` words are mapped.
-    The
-    magic is stored last (release), so that a half-written batch has none.
+    The magic is stored last (release), so that a half-written batch has none.
     """
     rings = len(ring_positions)
     log[position + 2] = first_seq
@@ -139,8 +136,8 @@ def read_batch(
     """Read the batch at word `position`; return (code, commands read, position after it).
 
     `commands` is a COMMAND array seen as (n, 24) words with room for the batch; a batch larger than
-    it is
-    BATCH_TORN. `header` receives first sequence, epoch, time_ns, rings and the ring positions.
+    it is BATCH_TORN. `header` receives first sequence, epoch, time_ns, rings and the ring
+    positions.
     """
     if position + HEADER_WORDS > limit or (log[position] & _LOW32) != MAGIC:
         return BATCH_END, 0, position

@@ -1,10 +1,8 @@
 """The shard's loop: sequence → append → match → release, over all of its command rings.
 
 One call runs until a deadline, a stop request, or until a log needs another segment. It can be left
-and
-entered again at any of these points: where it stands is in the state block, so that a command's
-reports are
-never half mapped and a batch is appended exactly once.
+and entered again at any of these points: where it stands is in the state block, so that a command's
+reports are never half mapped and a batch is appended exactly once.
 """
 
 from typing import Any
@@ -42,8 +40,7 @@ from openoutcry.engine.ring import HEADER_BYTES, available_records, head_positio
 from openoutcry.engine.state import GatewayWord, LoopExit, ShardWord
 
 #: Commands taken from one ring at a time: long enough to pay for a clock reading, a checksum and a
-#: wake-up,
-#: short enough that the last one's reports do not wait.
+#: wake-up, short enough that the last one's reports do not wait.
 BATCH_COMMANDS = 256
 #: One command in so many has its matching time measured: two clock readings cost 60 ns.
 MATCH_SAMPLE_EVERY = 8
@@ -91,8 +88,7 @@ def _count_reports(
 
     The stamps stay out of the reports, which are logged and hashed; an unsolicited report has none.
     `first` is the number of the report in row 0; the command with sequence `head_seq` would lie at
-    ring
-    position `head`.
+    ring position `head`.
     """
     mask = len(commands) - 1
     stamp_mask = len(stamps) - 1
@@ -122,10 +118,8 @@ def _wait(
     """Spin for a while, then sleep until a producer rings or the time is over.
 
     Waking a sleeping core takes tens of microseconds, so an idle shard spins first, and yields its
-    core
-    meanwhile to whoever wants it. When pauses have been longer than `spin_ns` of late, spinning
-    would
-    only burn the core: then it sleeps almost at once.
+    core meanwhile to whoever wants it. When pauses have been longer than `spin_ns` of late,
+    spinning would only burn the core: then it sleeps almost at once.
     """
     start = clock_ns(CLOCK_MONOTONIC)
     if load_acquire(_word(state, ShardWord.IDLE_SINCE)) == 0:
@@ -149,8 +143,7 @@ def _wait(
     seen = load32_acquire(bell)
     store_release(_word(state, ShardWord.SLEEPING), 1)
     # The flag must be visible before the rings are looked at once more: a producer stores its
-    # position,
-    # fences, and looks at the flag, so that one of the two always sees the other.
+    # position, fences, and looks at the flag, so that one of the two always sees the other.
     fence_seq_cst()
     for r in range(rings):
         header = headers + r * HEADER_BYTES

@@ -1,8 +1,7 @@
 """The report log's byte format: a REPORT row with the zero bytes of its words left out.
 
 The log is a sequence of packed rows, one after another with nothing between, from byte FIRST_BYTE
-on. A row
-is found by its position, and read without any other row.
+on. A row is found by its position, and read without any other row.
 
 Packed row
     0  lengths of words 0 to 15, four bits each (0 to 8), little-endian
@@ -10,11 +9,9 @@ Packed row
    12  the words' significant low bytes, one word after another
 
 A word is one of the row's 24 64-bit words; time_ns is kept less the log's base time, and the
-shard's bits are
-taken out of the order's identifier, so that both are short. A usual report takes about 65 bytes in
-place of
-192. That matters more than the 30 ns that packing costs: every fresh page of the page cache is
-paid for in faults and in writing it to the disk.
+shard's bits are taken out of the order's identifier, so that both are short. A usual report takes
+about 65 bytes in place of 192. That matters more than the 30 ns that packing costs: every fresh
+page of the page cache is paid for in faults and in writing it to the disk.
 """
 
 from typing import Any

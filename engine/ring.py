@@ -1,10 +1,9 @@
 """A single-producer single-consumer ring of fixed-size records over shared memory.
 
 The ring is a header of four cache-line pairs and an array of records whose length is a power of
-two.
-Positions are 64-bit, count records since the ring was made, and are never reset; position p lies in
-slot
-p & (capacity - 1). The records themselves are written and read by the caller, by field name.
+two. Positions are 64-bit, count records since the ring was made, and are never reset; position p
+lies in slot p & (capacity - 1). The records themselves are written and read by the caller, by field
+name.
 
 Header, in 64-bit words (each group on two cache lines of its own, as adjacent lines are fetched
 together)

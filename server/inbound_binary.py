@@ -38,8 +38,8 @@ def receive_binary(
     """Take in the complete frames of buf[start:end]; return (INBOUND_…, position reached).
 
     Only application messages that are due, well-formed and for a known symbol and account go to a
-    shard
-    from here. The rest (heartbeats, repeated or skipped numbers, anything wrong) is left to Python.
+    shard from here. The rest (heartbeats, repeated or skipped numbers, anything wrong) is left to
+    Python.
     """
     row = fields[0]
     sessions = routes.sessions

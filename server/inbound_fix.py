@@ -77,10 +77,8 @@ def receive_fix(
     """Take in the complete frames of buf[start:end]; return (INBOUND_…, position reached).
 
     Only D, F, G and H that are valid, due, of this session, recent, for a known symbol and account,
-    on tick
-    and on lot go to a shard from here. The rest is left to Python, which finds out by itself what
-    is the
-    matter; after a garbled message the position is where to go on.
+    on tick and on lot go to a shard from here. The rest is left to Python, which finds out by
+    itself what is the matter; after a garbled message the position is where to go on.
     """
     row = fields[0]
     sessions = routes.sessions

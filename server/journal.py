@@ -2,12 +2,9 @@
 index.
 
 A range of addresses is reserved once; each segment file is then mapped at its place in that range,
-one after
-another. A record may cross a segment border, and a position in the file series is an offset in the
-array, so
-kernels see no segments at all. Every segment is allocated whole before it is mapped: a store into a
-hole of a
-full disk would kill the process.
+one after another. A record may cross a segment border, and a position in the file series is an
+offset in the array, so kernels see no segments at all. Every segment is allocated whole before it
+is mapped: a store into a hole of a full disk would kill the process.
 """
 
 import contextlib

@@ -1,9 +1,8 @@
 """The venue's shared memory: one file in a folder of its own under `shm_dir`.
 
 The supervisor makes it before it forks the other processes, which inherit the mapping; other
-programs
-(`book`, tests) open it by its path. Sections follow one another on page boundaries, in the order of
-`VenueMemory.SECTIONS`; a header says for which sizes they were laid out.
+programs (`book`, tests) open it by its path. Sections follow one another on page boundaries, in the
+order of `VenueMemory.SECTIONS`; a header says for which sizes they were laid out.
 """
 
 import contextlib

@@ -2,8 +2,7 @@
 prose.
 
 The kernels take the ordinary ones; what they leave is done here with the same outcome, one message
-at a time:
-a command for the shard, or an answer of the gateway's own.
+at a time: a command for the shard, or an answer of the gateway's own.
 """
 
 from collections import deque
@@ -45,6 +44,25 @@ _BINARY_KIND: dict[type, CommandKind] = {
 }
 _INT64_MAX = 2**63 - 1
 
+#: Fields of an order that change how it trades and that this venue does not serve: an order that
+#: asks for one is declined, not traded without it.
+_UNSERVED = {
+    18: "ExecInst",
+    99: "StopPx",
+    110: "MinQty",
+    111: "MaxFloor",
+    126: "ExpireTime",
+    152: "CashOrderQty",
+    168: "EffectiveTime",
+    211: "PegOffsetValue",
+    388: "DiscretionInst",
+    389: "DiscretionOffsetValue",
+    423: "PriceType",
+    432: "ExpireDate",
+    516: "OrderPercent",
+    847: "TargetStrategy",
+}
+
 
 class Declined(Exception):
     """An order that the gateway declines by itself."""
@@ -79,6 +97,11 @@ class Orders:
         row = self.command(kind, session.number, message.seq_num or 0)
         row["cl_ord_id"] = message.get(11) or b""
         row["orig_cl_ord_id"] = message.get(41) or b""
+        for tag, field in _UNSERVED.items():
+            if message.get(tag) is not None and kind in {CommandKind.NEW, CommandKind.REPLACE}:
+                raise Declined(
+                    RejectReason.UNSUPPORTED_ORDER_TYPE, f"{field}({tag}) is not supported"
+                )
         name = message.get(55) or b""
         number = self._gateway.symbols.numbers.get(name)
         if number is None:

@@ -254,15 +254,12 @@ def encode_reports(
     """Number the reports next_report … stop - 1, and encode those whose session is live.
 
     `report_log` is the address of the shard's report log, `position` where the next report lies in
-    it;
-    `reports` is one REPORT row to unpack into (`words`: the same as (1, 24) words).
+    it; `reports` is one REPORT row to unpack into (`words`: the same as (1, 24) words).
 
     Returns (OUTBOUND_…, the next report, its position). `out` is (connections, bytes); `out_used`
-    says how much
-    of each
-    row is filled. A report is noted in its session's index before it is encoded; a session whose
-    client is
-    away, or that is being resent to, gets only the number and the note.
+    says how much of each row is filled. A report is noted in its session's index before it is
+    encoded; a session whose client is away, or that is being resent to, gets only the number and
+    the note.
     """
     sessions = routes.sessions
     room = out.shape[1] - max(MAX_REPORT_BYTES, _BINARY_ROOM)

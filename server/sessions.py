@@ -1,11 +1,9 @@
 """The gateway's sessions: their rows, and the index of what each sent, from which it is sent again.
 
 A session's numbers live in a row that kernels and Python share. What was sent is kept as the issue
-of
-identity demands: before the first byte of an application message leaves, its number, SendingTime
-and source
-are appended to the session's index; the source is a report of a shard, bytes that the gateway made
-itself, or
+of identity demands: before the first byte of an application message leaves, its number, SendingTime
+and source are appended to the session's index; the source is a report of a shard, bytes that the
+gateway made itself, or
 nothing (an administrative message, which is gap-filled).
 
 Index: blocks of 4 KiB in one segmented file a gateway, chained per session, newest first.
@@ -55,8 +53,7 @@ BLOCK_HEADER_WORDS = 8
 BLOCK_ENTRIES = (BLOCK_WORDS - BLOCK_HEADER_WORDS) // 2
 
 #: Sources: reports are shard << 48 | position in the report log, so positive; stored bytes are the
-#: negated offset
-#: less 2.
+#: negated offset less 2.
 SOURCE_ADMINISTRATIVE = 0
 
 #: Words of the gateway's private state that kernels use.
@@ -117,8 +114,7 @@ class SessionRegistry:
     """All sessions by name and protocol, with their stable numbers.
 
     Configured ones are numbered in the order of the configuration, from 1; where dynamic sessions
-    are
-    allowed, a newcomer gets the next number until the capacity is reached.
+    are allowed, a newcomer gets the next number until the capacity is reached.
     """
 
     def __init__(self, config: Config, rows: NDArray[Any]) -> None:

@@ -1,8 +1,7 @@
 """`openoutcry serve`: starts, watches and stops the venue's processes. No order passes through it.
 
 It compiles (or loads) every kernel in itself first, then forks the shards, the gateway and the
-exporter, which
-thus start at once and never compile while clients wait.
+exporter, which thus start at once and never compile while clients wait.
 """
 
 import contextlib

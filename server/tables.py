@@ -1,8 +1,8 @@
 """Tables that the gateway's kernels look names up in: symbols and accounts.
 
 A name is held as 64-bit words (NUL-padded, little-endian), so that hashing and comparing need no
-loop over
-characters. The hash index is open addressing with linear probing; entries are never removed.
+loop over characters. The hash index is open addressing with linear probing; entries are never
+removed.
 """
 
 from typing import Any

@@ -1,8 +1,7 @@
 """The one place that knows both vocabularies: wire fields into commands, reports into wire fields.
 
 `Routes` is what the kernels of the order path share. The kernels that fuse decoding with this are
-in
-`inbound_fix`, `inbound_binary` and `outbound`.
+in `inbound_fix`, `inbound_binary` and `outbound`.
 """
 
 from typing import Any, NamedTuple

@@ -1,8 +1,7 @@
 """Compile every kernel of the venue before anything listens, or load it from the disk cache.
 
 The real objects are made at a small size and their kernels called once, so that exactly the types
-that serve
-clients are compiled. Processes forked afterwards have everything in place.
+that serve clients are compiled. Processes forked afterwards have everything in place.
 """
 
 import os
