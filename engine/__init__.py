@@ -1,7 +1,8 @@
-"""The matching engine: price-time priority order books in compiled kernels, and their in-process API.
+"""The matching engine: price-time priority books in compiled kernels, with an in-process API.
 
-`from openoutcry.engine import Engine` is the door for backtests and research; see engine/api.py for an
-example. The names are loaded when first used, so importing one of the engine's modules stays cheap.
+`from openoutcry.engine import Engine` is the door for backtests and research; see engine/api.py for
+an example. The names are loaded when first used, so importing one of the engine's modules stays
+cheap.
 """
 
 from typing import TYPE_CHECKING, Any

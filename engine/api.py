@@ -1,11 +1,12 @@
 """The matching engine in process: for backtests, research and tests, without any server.
 
-Commands and reports are numpy structured arrays (COMMAND, REPORT), so nothing is copied but the records
-themselves. Prices are integer ticks, quantities integer lots. A session:
+Commands and reports are numpy structured arrays (COMMAND, REPORT), so nothing is copied but the
+records themselves. Prices are integer ticks, quantities integer lots. A session:
 
 >>> from openoutcry.engine import Engine, Side, new_orders, cancels
 >>> engine = Engine(symbols=1)
->>> asks = new_orders(2, cl_ord_id=[b"a1", b"a2"], side=Side.SELL, qty_lots=5, price_ticks=[101, 102])
+>>> names = [b"a1", b"a2"]
+>>> asks = new_orders(2, cl_ord_id=names, side=Side.SELL, qty_lots=5, price_ticks=[101, 102])
 >>> reports = engine.process(asks)
 >>> engine.best_ask(0), engine.best_bid(0)
 (101, None)
@@ -51,7 +52,7 @@ IN_PROCESS_CAPACITY = Capacity(finished_orders=0)
 
 
 class SymbolLimits(NamedTuple):
-    """What orders of a symbol may say; the default allows any positive quantity at any int64 price."""
+    """What orders of a symbol may say; by default any positive quantity at any int64 price."""
 
     price_min: int = -(1 << 63)
     price_max: int = (1 << 63) - 1
@@ -69,7 +70,7 @@ class DepthLevel(NamedTuple):
 
 
 class OrderState(NamedTuple):
-    """An order as the engine knows it; `notional` is the exact sum of price times quantity filled."""
+    """An order as the engine knows it; `notional` is the sum of price times quantity filled."""
 
     order_id: int
     status: OrderStatus
@@ -92,9 +93,9 @@ def _commands(kind: CommandKind, count: int, fields: dict[str, Any]) -> NDArray[
 def new_orders(count: int, **fields: Any) -> NDArray[Any]:
     """Return `count` NEW commands: limit orders, good till cancelled, of symbol 0, unless told.
 
-    Each field of COMMAND is a keyword, with one value for all or a sequence of `count`. An order needs
-    an identifier that no open order of its session has: `cl_ord_id` (bytes, at most 36), or, quicker
-    to make, a number in `id0`.
+    Each field of COMMAND is a keyword, with one value for all or a sequence of `count`. An order
+    needs an identifier that no open order of its session has: `cl_ord_id` (bytes, at most 36), or,
+    quicker to make, a number in `id0`.
     """
     return _commands(
         CommandKind.NEW, count, {"ord_type": OrderType.LIMIT, "tif": TimeInForce.GTC, **fields}
@@ -131,9 +132,10 @@ def add_symbols(limits: Iterable[tuple[int, SymbolLimits]]) -> NDArray[Any]:
 class Engine:
     """The books of one shard, driven by arrays of commands.
 
-    `symbols` is how many there are (numbered from 0, without limits), or a sequence of SymbolLimits.
-    `events` is an EVENT ring to write order-level market data to (see engine/events.py).
-    The result is a pure function of the commands: `state_hash` is the same wherever they are run.
+    `symbols` is how many there are (numbered from 0, without limits), or a sequence of
+    SymbolLimits. `events` is an EVENT ring to write order-level market data to (see
+    engine/events.py). The result is a pure function of the commands: `state_hash` is the same
+    wherever they are run.
     """
 
     def __init__(
@@ -161,12 +163,11 @@ class Engine:
     def process(self, commands: NDArray[Any]) -> NDArray[Any]:
         """Execute commands in order and return their reports.
 
-        The commands get their `seq` written into them, and their `time_ns` raised to the latest time
-        seen where it is lower (time never goes back; 0 means "as before"). The reports are a view that
-        the next call overwrites: copy what is to be kept.
+        The commands get their `seq` written into them, and their `time_ns` raised to the latest
+        time seen where it is lower (time never goes back; 0 means "as before"). The reports are a
+        view that the next call overwrites: copy what is to be kept.
 
-        Raises:
-            ValueError: the array is not one-dimensional, contiguous, writable COMMAND rows.
+        Raises: ValueError: the array is not one-dimensional, contiguous, writable COMMAND rows.
         """
         if commands.dtype != COMMAND or commands.ndim != 1:
             raise ValueError("commands must be a one-dimensional array of COMMAND")
@@ -220,7 +221,7 @@ class Engine:
         return rows[: depth(self.book, symbol, int(side), rows)]
 
     def order_status(self, cl_ord_id: bytes, session: int = 0) -> OrderState | None:
-        """Return an order by its session's identifier, open or remembered; None if it is unknown."""
+        """Return an order by its session's identifier, open or remembered, or None."""
         request = _commands(CommandKind.STATUS, 1, {"cl_ord_id": cl_ord_id, "session": session})
         row = int(find_order(self.book, request, 0))
         if row == NIL:

@@ -1,12 +1,13 @@
 """Exact sums and quotients beyond 64 bits: the notional of an order, and its average price.
 
 A notional, the sum of last_px * last_qty, is a 128-bit two's complement number in two signed words
-(hi, lo). |price| is at most 2^63 and an order's quantities sum to less than 2^63, so it never overflows.
+(hi, lo). |price| is at most 2^63 and an order's quantities sum to less than 2^63, so it never
+overflows.
 """
 
-import numpy as np
+from typing import Any
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.words import (
     INT64_MIN,
     LOW_32,
@@ -25,7 +26,8 @@ def _multiply_unsigned(a: int, b: int) -> tuple[int, int]:
     a_low, a_high = a & LOW_32, (a >> 32) & LOW_32
     b_low, b_high = b & LOW_32, (b >> 32) & LOW_32
     low = wrap_mul(a_low, b_low)
-    # Each partial product is at most (2^32 - 1)^2, so adding two 32-bit carries cannot wrap past 2^64.
+    # Each partial product is at most (2^32 - 1)^2, so adding two 32-bit carries cannot wrap past
+    # 2^64.
     middle = wrap_add(wrap_mul(a_high, b_low), (low >> 32) & LOW_32)
     other = wrap_add(wrap_mul(a_low, b_high), middle & LOW_32)
     high = wrap_add(wrap_mul(a_high, b_high), (middle >> 32) & LOW_32)
@@ -36,7 +38,7 @@ def _multiply_unsigned(a: int, b: int) -> tuple[int, int]:
 def add_notional(hi: int, lo: int, price: int, qty: int) -> tuple[int, int]:
     """Return (hi, lo) plus price * qty; qty is not negative."""
     if -_SMALL < price < _SMALL and qty < _SMALL:
-        product_lo = np.int64(price) * np.int64(qty)
+        product_lo = int64(price) * int64(qty)
         product_hi = product_lo >> 63
     else:
         product_hi, product_lo = _multiply_unsigned(price, qty)
@@ -77,16 +79,16 @@ def _rounds_up(rest: int, divisor: int, is_odd: bool) -> bool:
 
 
 @lean_kernel
-def average_price(hi: int, lo: int, cum_qty: int, multiplier: int) -> tuple[int, bool]:
+def average_price(hi: int, lo: Any, cum_qty: int, multiplier: int) -> tuple[int, bool]:
     """Return notional * multiplier / cum_qty, rounded half to even, and whether it fits an int64.
 
     `hi`, `lo` are a report's notional words (`lo` of either signedness), `multiplier` a positive
-    int64 (10 to the number of decimals wanted, say). Without a fill the average is 0. On overflow the
-    result is (0, False).
+    int64 (10 to the number of decimals wanted, say). Without a fill the average is 0. On overflow
+    the result is (0, False).
     """
     if cum_qty <= 0:
-        return np.int64(0), True
-    high = np.int64(hi)
+        return int64(0), True
+    high = int64(hi)
     low = as_signed(lo)
     is_negative = high < 0
     if is_negative:
@@ -98,7 +100,7 @@ def average_price(hi: int, lo: int, cum_qty: int, multiplier: int) -> tuple[int,
         rest = low - whole * cum_qty
     else:
         if high >= cum_qty:
-            return np.int64(0), False
+            return int64(0), False
         whole, rest = _divide(high, low, cum_qty)
     if rest <= LOW_32 and multiplier < _SMALL:
         scaled = rest * multiplier
@@ -117,7 +119,7 @@ def average_price(hi: int, lo: int, cum_qty: int, multiplier: int) -> tuple[int,
         if total == 0:
             total_hi = wrap_add(total_hi, 1)
     if is_negative and total_hi == 0 and total == INT64_MIN:
-        return np.int64(INT64_MIN), True
+        return int64(INT64_MIN), True
     if total_hi != 0 or total < 0:
-        return np.int64(0), False
+        return int64(0), False
     return (-total if is_negative else total), True

@@ -1,9 +1,9 @@
 """The engine's micro-benchmark: a recorded, seeded order flow through the kernels, on one core.
 
-The flow is made first, against a book of its own, so that cancels and replaces name orders that rest
-then; what is timed is `process_batch` over the recorded commands alone, after a warm-up that fills the
-book. Percentiles come from a second pass that times each command by itself (the clock, about 30 ns, is
-included), throughput from the first.
+The flow is made first, against a book of its own, so that cancels and replaces name orders that
+rest then; what is timed is `process_batch` over the recorded commands alone, after a warm-up that
+fills the book. Percentiles come from a second pass that times each command by itself (the clock,
+about 30 ns, is included), throughput from the first.
 """
 
 import platform
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.atomics import CLOCK_MONOTONIC, clock_ns
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.enums import CommandKind, OrderType, ReportKind, TimeInForce
@@ -144,7 +144,7 @@ def _generate(
     stride: int,
     max_qty: int,
 ) -> None:
-    """Write commands first … stop - 1; `shares` are new, cancel, replace (thousandths) and target."""
+    """Write commands; `shares` are new, cancel, replace (in thousandths), and the target."""
     target = shares[3]
     for i in range(first, stop):
         command = commands[i]
@@ -185,7 +185,7 @@ def _generate(
             continue
         place = _draw(flow, count)
         old = resting[place]["number"]
-        symbol, side = np.int64(resting[place]["symbol"]), np.int64(resting[place]["side"])
+        symbol, side = int64(resting[place]["symbol"]), int64(resting[place]["side"])
         command["symbol"] = symbol
         command["side"] = side
         command["orig0"] = as_unsigned(_word_of(old))
@@ -213,7 +213,7 @@ def _absorb(
     reports: NDArray[Any],
     count: int,
 ) -> int:
-    """Take from the generator's orders what the reports say is gone; return how many were declined."""
+    """Forget the orders that the reports say are gone; return how many were declined."""
     declined = 0
     for i in range(count):
         kind = reports[i]["kind"]
@@ -246,7 +246,7 @@ def _time_each(
 
 
 class Flow(NamedTuple):
-    """A recorded flow: the commands, how many of them fill the book first, and what they yielded."""
+    """A recorded flow: the commands, how many fill the book first, and what they yield."""
 
     commands: NDArray[Any]
     warm_up: int
@@ -301,7 +301,7 @@ def record_flow(scenario: Scenario, messages: int, seed: int = 1) -> Flow:
 def bench_engine(
     scenario: str = "mixed", messages: int = 1_000_000, seed: int = 1
 ) -> dict[str, Any]:
-    """Run one scenario and return its figures: messages, messages_per_s, latency_ns and the flow's mix."""
+    """Run one scenario; return its figures and the flow's mix."""
     wanted = SCENARIOS[scenario]
     flow = record_flow(wanted, messages, seed)
     commands, warm_up = flow.commands, flow.warm_up

@@ -1,15 +1,14 @@
 """Control commands: symbols, time, and the end of the trading day.
 
-They come from the supervisor. A control command gets a report only when it is refused (ADD_SYMBOL with
-impossible limits), besides the EXPIRED reports that DAY_END sends to the orders' owners.
+They come from the supervisor. A control command gets a report only when it is refused (ADD_SYMBOL
+with impossible limits), besides the EXPIRED reports that DAY_END sends to the orders' owners.
 """
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import (
     CommandKind,
@@ -29,11 +28,11 @@ from openoutcry.engine.reports import decline, write_order
 def control_reports(book: Book, commands: NDArray[Any], i: int) -> int:
     """Return an upper bound of the reports of a control command."""
     if commands[i]["kind"] != CommandKind.DAY_END:
-        return np.int64(1)
-    symbol = np.int64(commands[i]["symbol"])
+        return int64(1)
+    symbol = int64(commands[i]["symbol"])
     if symbol < 0 or symbol >= book.symbol_capacity:
         return book.state[0]["day_orders"] + 1
-    return np.int64(book.symbols[symbol]["day_orders"]) + 1
+    return int64(book.symbols[symbol]["day_orders"]) + 1
 
 
 @lean_part
@@ -52,7 +51,7 @@ def _symbol_reason(book: Book, commands: NDArray[Any], i: int) -> int:
 def _set_symbol(book: Book, commands: NDArray[Any], i: int) -> None:
     """Define a symbol, or change the limits of one that exists (its resting orders stay)."""
     command = commands[i]
-    symbol = book.symbols[np.int64(command["symbol"])]
+    symbol = book.symbols[int64(command["symbol"])]
     symbol["price_min"] = command["price_ticks"]
     symbol["price_max"] = command["price2_ticks"]
     symbol["qty_min"] = command["qty_lots"]
@@ -62,19 +61,31 @@ def _set_symbol(book: Book, commands: NDArray[Any], i: int) -> None:
 
 
 @lean_part
-def _expire_side(
-    book: Book, side: int, reports: NDArray[Any], report_base: int, report_seq: int
+def _end_day(
+    book: Book, symbol: int, reports: NDArray[Any], report_base: int, report_seq: int
 ) -> int:
-    """Expire a side's DAY orders, in priority order."""
+    """Expire the DAY orders of a symbol, or of all (-1): by symbol, side and priority."""
     orders, levels, details = book.orders, book.levels, book.details
-    level = np.int64(book.sides[side]["best"])
+    first, stop = symbol * 2, symbol * 2 + 2
+    if symbol < 0:
+        first, stop = 0, book.symbol_capacity * 2
     expired = OrderStatus.EXPIRED.value
-    while level != NIL:
-        next_level = np.int64(levels[level]["next"])
-        order = np.int64(levels[level]["head"])
-        while order != NIL:
-            next_order = np.int64(orders[order]["next"])
-            detail = np.int64(orders[order]["detail"])
+    for side in range(first, min(stop, book.symbol_capacity * 2)):
+        level = int64(NIL)
+        if book.symbols[side >> 1]["day_orders"] > 0:
+            level = int64(book.sides[side]["best"])
+        order = int64(NIL)
+        next_level = level
+        while True:
+            if order == NIL:
+                # On to the next level; this one may be gone by now.
+                level = next_level
+                if level == NIL:
+                    break
+                next_level = int64(levels[level]["next"])
+                order = int64(levels[level]["head"])
+            next_order = int64(orders[order]["next"])
+            detail = int64(orders[order]["detail"])
             if details[detail]["tif"] == TimeInForce.DAY:
                 report_seq += 1
                 report = reports[report_seq - report_base]
@@ -85,7 +96,7 @@ def _expire_side(
                     EventKind.DELETE.value,
                     side,
                     details[detail]["order_id"],
-                    levels[level]["price_ticks"],
+                    details[detail]["price_ticks"],
                     orders[order]["leaves_qty"],
                     0,
                     0,
@@ -93,22 +104,6 @@ def _expire_side(
                 leave_book(book, detail)
                 finish(book, detail, expired)
             order = next_order
-        level = next_level
-    return report_seq
-
-
-@lean_kernel
-def _end_day(
-    book: Book, symbol: int, reports: NDArray[Any], report_base: int, report_seq: int
-) -> int:
-    """Expire the DAY orders of a symbol, or of all (-1): by symbol, buys first, best price first."""
-    first, stop = symbol, symbol + 1
-    if symbol < 0:
-        first, stop = 0, book.symbol_capacity
-    for number in range(first, min(stop, book.symbol_capacity)):
-        if book.symbols[number]["day_orders"] > 0:
-            for side in range(2):
-                report_seq = _expire_side(book, number * 2 + side, reports, report_base, report_seq)
     return report_seq
 
 
@@ -123,17 +118,17 @@ def process_control(
 ) -> int:
     """Execute a control command; return the last report number."""
     kind = commands[i]["kind"]
-    reason = np.int64(commands[i]["reject_reason"])
+    reason = int64(commands[i]["reject_reason"])
     if reason == 0:
         if kind == CommandKind.DAY_END:
-            symbol = np.int64(commands[i]["symbol"])
+            symbol = int64(commands[i]["symbol"])
             return _end_day(book, symbol, reports, report_base, report_seq)
         if kind == CommandKind.ADD_SYMBOL:
             reason = _symbol_reason(book, commands, i)
             if reason == 0:
                 _set_symbol(book, commands, i)
         elif kind != CommandKind.TIME:
-            reason = np.int64(RejectReason.UNSUPPORTED_ORDER_TYPE.value)
+            reason = int64(RejectReason.UNSUPPORTED_ORDER_TYPE.value)
     if reason != 0:
         report_seq += 1
         decline(book, commands, i, NIL, reports, report_seq - report_base, report_seq, reason)

@@ -1,8 +1,8 @@
 """Order-level market data in a broadcast ring: one writer that never waits, any number of readers.
 
-Event number n lies in row n & mask. A row's `event_seq` is 0 while its body is being written, and its
-number once it is whole (a sequence lock per row). A reader that finds a later number than it awaited was
-overrun: the events between are gone, and it starts again from a snapshot of the book.
+Event number n lies in row n & mask. A row's `event_seq` is 0 while its body is being written, and
+its number once it is whole (a sequence lock per row). A reader that finds a later number than it
+awaited was overrun: the events between are gone, and it starts again from a snapshot of the book.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.atomics import (
     fence_acquire,
     fence_release,
@@ -29,7 +29,7 @@ OVERRUN = -1
 @lean_part
 def _row_address(events: NDArray[Any], row: int) -> int:
     """Return the address of a row, whose first field is `event_seq`."""
-    return np.int64(events.ctypes.data) + row * events.itemsize
+    return int64(events.ctypes.data) + row * events.itemsize
 
 
 @lean_part
@@ -81,18 +81,19 @@ def read_events(events: NDArray[Any], next_seq: int, out: NDArray[Any], limit: i
             fence_acquire()
             found = load_relaxed(address)
         if found != awaited:
-            # A later number, or a row being rewritten after it held ours: what was copied before stands.
+            # A later number, or a row being rewritten after it held ours: what was copied before
+            # stands.
             if count > 0:
                 return count
-            return np.int64(OVERRUN if found > awaited else 0)
+            return int64(OVERRUN if found > awaited else 0)
     return limit
 
 
 class EventReader:
     """Reads a broadcast ring from event `next_seq` on.
 
-    `read` returns a copy of what is new (perhaps nothing), or None when the reader was overrun: its owner
-    then takes a snapshot and sets `next_seq` to the event after it.
+    `read` returns a copy of what is new (perhaps nothing), or None when the reader was overrun: its
+    owner then takes a snapshot and sets `next_seq` to the event after it.
     """
 
     def __init__(self, events: NDArray[Any], next_seq: int = 1, batch: int = 1024) -> None:

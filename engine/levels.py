@@ -1,11 +1,11 @@
-"""Price levels: found by hash, kept in price order by links, each a queue of orders in time priority."""
+"""Price levels: found by hash, kept in price order by links, each a queue of orders in time
+priority."""
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.records import NIL
 from openoutcry.engine.table import home_of, insert_slot, remove_slot, row_of, slot_of, tag_of
@@ -30,7 +30,7 @@ def _level_tag(state: NDArray[Any], side: int, price: int) -> int:
 def find_level(book: Book, side: int, price: int) -> int:
     """Return the level of a price on a side row, or NIL."""
     levels, slots = book.levels, book.level_slots
-    best = np.int64(book.sides[side]["best"])
+    best = int64(book.sides[side]["best"])
     if best == NIL or levels[best]["price_ticks"] == price:
         return best
     mask = (1 << book.level_bits) - 1
@@ -44,7 +44,7 @@ def find_level(book: Book, side: int, price: int) -> int:
                 return level
         place = (place + 1) & mask
         slot = slots[place]
-    return np.int64(NIL)
+    return int64(NIL)
 
 
 @lean_kernel
@@ -84,10 +84,10 @@ def create_level(book: Book, side: int, price: int) -> int:
 def remove_level(book: Book, level: int) -> None:
     """Take an empty level out of its side."""
     state, levels, sides = book.state, book.levels, book.sides
-    side = np.int64(levels[level]["side"])
+    side = int64(levels[level]["side"])
     price = levels[level]["price_ticks"]
-    better = np.int64(levels[level]["prev"])
-    worse = np.int64(levels[level]["next"])
+    better = int64(levels[level]["prev"])
+    worse = int64(levels[level]["next"])
     if better == NIL:
         sides[side]["best"] = worse
     else:
@@ -108,7 +108,7 @@ def remove_level(book: Book, level: int) -> None:
 def append_order(book: Book, level: int, order: int, leaves: int) -> None:
     """Put an order at the end of a level's queue."""
     levels, orders = book.levels, book.orders
-    tail = np.int64(levels[level]["tail"])
+    tail = int64(levels[level]["tail"])
     orders[order]["leaves_qty"] = leaves
     orders[order]["level"] = level
     orders[order]["prev"] = tail
@@ -125,11 +125,12 @@ def append_order(book: Book, level: int, order: int, leaves: int) -> None:
 
 @lean_part
 def unlink_order(book: Book, order: int) -> None:
-    """Take an order out of its level's queue, and the level out of its side when it was the last."""
+    """Take an order out of its level's queue, and the level out of its side when it was the
+    last."""
     levels, orders = book.levels, book.orders
-    level = np.int64(orders[order]["level"])
-    before = np.int64(orders[order]["prev"])
-    after = np.int64(orders[order]["next"])
+    level = int64(orders[order]["level"])
+    before = int64(orders[order]["prev"])
+    after = int64(orders[order]["next"])
     book.sides[levels[level]["side"]]["orders"] -= 1
     if before == NIL and after == NIL:
         remove_level(book, level)

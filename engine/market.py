@@ -2,10 +2,9 @@
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import Side
 from openoutcry.engine.levels import find_level
@@ -23,10 +22,10 @@ def _side_row(symbol: int, side: int) -> int:
 def best_price(book: Book, symbol: int, side: int) -> tuple[int, bool]:
     """Return a side's best price, and whether there is one."""
     if symbol < 0 or symbol >= book.symbol_capacity:
-        return np.int64(0), False
-    level = np.int64(book.sides[_side_row(symbol, side)]["best"])
+        return int64(0), False
+    level = int64(book.sides[_side_row(symbol, side)]["best"])
     if level == NIL:
-        return np.int64(0), False
+        return int64(0), False
     return book.levels[level]["price_ticks"], True
 
 
@@ -34,10 +33,10 @@ def best_price(book: Book, symbol: int, side: int) -> tuple[int, bool]:
 def depth_at(book: Book, symbol: int, side: int, price_ticks: int) -> int:
     """Return the lots that rest at a price, 0 where none do."""
     if symbol < 0 or symbol >= book.symbol_capacity:
-        return np.int64(0)
+        return int64(0)
     level = find_level(book, _side_row(symbol, side), price_ticks)
     if level == NIL:
-        return np.int64(0)
+        return int64(0)
     return book.levels[level]["qty_lots"]
 
 
@@ -45,16 +44,16 @@ def depth_at(book: Book, symbol: int, side: int, price_ticks: int) -> int:
 def depth(book: Book, symbol: int, side: int, out: NDArray[Any]) -> int:
     """Write a side's levels, best first, into DEPTH_LEVEL rows; return how many were written."""
     if symbol < 0 or symbol >= book.symbol_capacity:
-        return np.int64(0)
+        return int64(0)
     levels = book.levels
-    level = np.int64(book.sides[_side_row(symbol, side)]["best"])
-    count = np.int64(0)
+    level = int64(book.sides[_side_row(symbol, side)]["best"])
+    count = int64(0)
     while level != NIL and count < len(out):
         out[count]["price_ticks"] = levels[level]["price_ticks"]
         out[count]["qty_lots"] = levels[level]["qty_lots"]
         out[count]["orders"] = levels[level]["orders"]
         count += 1
-        level = np.int64(levels[level]["next"])
+        level = int64(levels[level]["next"])
     return count
 
 

@@ -1,4 +1,5 @@
-"""Orders' rows: taken from the pools and given back, found by session and ClOrdID, remembered a while.
+"""Orders' rows: taken from the pools and given back, found by session and ClOrdID, remembered a
+while.
 
 An order has a DETAIL row from acceptance until it is forgotten, and an ORDER row while it rests. A
 finished order's DETAIL row stays in the id table for as long as it is among the last N finished.
@@ -6,10 +7,9 @@ finished order's DETAIL row stays in the id table for as long as it is among the
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_part
+from openoutcry.config.jit import int64, lean_part
 from openoutcry.engine.atomics import prefetch
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import TimeInForce
@@ -41,7 +41,7 @@ def _hash_id(
     )
     third = wrap_add(
         wrap_mul(fold(as_signed(id4)), state[0]["key4"]),
-        wrap_mul(np.int64(session), state[0]["key5"]),
+        wrap_mul(int64(session), state[0]["key5"]),
     )
     return wrap_add(wrap_add(first, second), third)
 
@@ -102,7 +102,7 @@ def find_id(book: Book, commands: NDArray[Any], i: int, tag: int) -> int:
                 return row
         place = (place + 1) & mask
         slot = slots[place]
-    return np.int64(NIL)
+    return int64(NIL)
 
 
 @lean_part
@@ -127,7 +127,7 @@ def find_orig(book: Book, commands: NDArray[Any], i: int, tag: int) -> int:
                 return row
         place = (place + 1) & mask
         slot = slots[place]
-    return np.int64(NIL)
+    return int64(NIL)
 
 
 @lean_part
@@ -186,14 +186,15 @@ def give_order(book: Book, order: int) -> None:
 
 @lean_part
 def _prefetch_detail(book: Book, detail: int) -> None:
-    address = np.int64(book.details.ctypes.data) + detail * book.details.itemsize
+    address = int64(book.details.ctypes.data) + detail * book.details.itemsize
     prefetch(address)
     prefetch(address + 64)
 
 
 @lean_part
 def _evict_oldest(book: Book) -> None:
-    """Forget the order that finished longest ago; its place in the ring is the next to be written."""
+    """Forget the order that finished longest ago; its place in the ring is the next to be
+    written."""
     state, finished = book.state, book.finished
     place = state[0]["finished_next"]
     slot = finished[place]
@@ -207,13 +208,13 @@ def _evict_oldest(book: Book) -> None:
     ahead = place + 8
     if ahead < book.finished_capacity:
         home = home_of(finished[ahead] >> 32, book.id_bits)
-        prefetch(np.int64(book.id_slots.ctypes.data) + home * 8)
+        prefetch(int64(book.id_slots.ctypes.data) + home * 8)
 
 
 @lean_part
 def leave_book(book: Book, detail: int) -> None:
     """Take a resting order out of its queue and return its ORDER row."""
-    order = np.int64(book.details[detail]["order"])
+    order = int64(book.details[detail]["order"])
     if book.details[detail]["tif"] == TimeInForce.DAY:
         book.symbols[book.details[detail]["symbol"]]["day_orders"] -= 1
         book.state[0]["day_orders"] -= 1
@@ -228,7 +229,7 @@ def finish(book: Book, detail: int, status: int) -> None:
     The order must be in the id table and have no ORDER row any more.
     """
     state, details = book.state, book.details
-    slot = slot_of(np.int64(details[detail]["tag"]), detail)
+    slot = slot_of(int64(details[detail]["tag"]), detail)
     if book.finished_capacity == 0:
         remove_slot(book.id_slots, book.id_bits, slot)
         give_detail(book, detail)

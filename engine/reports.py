@@ -3,10 +3,9 @@ first."""
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import CommandKind, OrderStatus, RejectReason, ReportKind
 from openoutcry.engine.records import NIL
@@ -135,16 +134,16 @@ def decline(
     """Write the one report of a command that is not executed.
 
     With an order (`detail` is not NIL) it is the refused cancel's or replace's, with the order's
-    state;
-    without one, or for a new order, everything comes from the command, and the order_id is 0.
+    state; without one, or for a new order, everything comes from the command, and the order_id is
+    0.
     """
     report = reports[row]
     kind = commands[i]["kind"]
     if detail == NIL or kind == CommandKind.NEW:
         _write_unknown(book, commands, i, report)
     else:
-        order = np.int64(book.details[detail]["order"])
-        leaves = np.int64(0)
+        order = int64(book.details[detail]["order"])
+        leaves = int64(0)
         if order != NIL:
             leaves = book.orders[order]["leaves_qty"]
         write_order(book, detail, report, report_seq, 0, book.details[detail]["status"], leaves)

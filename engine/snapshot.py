@@ -3,21 +3,22 @@
 The state hash covers, in this order, each as signed 64-bit words taken in by `words.mix`:
 
 1. the sequence number and time of the last command, and the last event number;
-2. each defined symbol by number: its number, limits and replace policy; then its buys and its sells:
+2. each defined symbol: its number, limits and replace policy; then its buys and its sells:
    the count of orders, then each order from best price to worst, in time priority;
 3. each session that has an inbound mark: number, epoch, highest inbound number;
 4. the count of the finished orders remembered, then each, from the one that finished first.
 
-An order counts with session, epoch, account, firm, the five words of its ClOrdID, order_id, symbol, side,
-type, time in force, status, price, qty, cum_qty, leaves_qty, both words of the notional, and expire_ns.
-Rows, free lists, hash slots and their seed do not count: two books that answer alike hash alike.
+An order counts with session, epoch, account, firm, the five words of its ClOrdID, order_id, symbol,
+side, type, time in force, status, price, qty, cum_qty, leaves_qty, both words of the notional, and
+expire_ns. Rows, free lists, hash slots and their seed do not count: two books that answer alike
+hash alike.
 """
 
 from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import TREE_FANOUT, TREE_MIN, Book
 from openoutcry.engine.records import NIL
 from openoutcry.engine.table import TAG_BITS, row_of
@@ -27,21 +28,21 @@ from openoutcry.engine.words import as_signed, mix
 @lean_part
 def _mix_order(book: Book, state: int, detail: int, leaves: int) -> int:
     order = book.details[detail]
-    state = mix(state, np.int64(order["session"]))
-    state = mix(state, np.int64(order["epoch"]))
-    state = mix(state, np.int64(order["account"]))
-    state = mix(state, np.int64(order["firm"]))
+    state = mix(state, int64(order["session"]))
+    state = mix(state, int64(order["epoch"]))
+    state = mix(state, int64(order["account"]))
+    state = mix(state, int64(order["firm"]))
     state = mix(state, as_signed(order["id0"]))
     state = mix(state, as_signed(order["id1"]))
     state = mix(state, as_signed(order["id2"]))
     state = mix(state, as_signed(order["id3"]))
     state = mix(state, as_signed(order["id4"]))
     state = mix(state, order["order_id"])
-    state = mix(state, np.int64(order["symbol"]))
-    state = mix(state, np.int64(order["side"]))
-    state = mix(state, np.int64(order["ord_type"]))
-    state = mix(state, np.int64(order["tif"]))
-    state = mix(state, np.int64(order["status"]))
+    state = mix(state, int64(order["symbol"]))
+    state = mix(state, int64(order["side"]))
+    state = mix(state, int64(order["ord_type"]))
+    state = mix(state, int64(order["tif"]))
+    state = mix(state, int64(order["status"]))
     state = mix(state, order["price_ticks"])
     state = mix(state, order["qty_lots"])
     state = mix(state, order["cum_qty"])
@@ -53,15 +54,15 @@ def _mix_order(book: Book, state: int, detail: int, leaves: int) -> int:
 
 @lean_part
 def _mix_side(book: Book, state: int, side: int) -> int:
-    state = mix(state, np.int64(book.sides[side]["orders"]))
-    level = np.int64(book.sides[side]["best"])
+    state = mix(state, int64(book.sides[side]["orders"]))
+    level = int64(book.sides[side]["best"])
     while level != NIL:
-        order = np.int64(book.levels[level]["head"])
+        order = int64(book.levels[level]["head"])
         while order != NIL:
             leaves = book.orders[order]["leaves_qty"]
-            state = _mix_order(book, state, np.int64(book.orders[order]["detail"]), leaves)
-            order = np.int64(book.orders[order]["next"])
-        level = np.int64(book.levels[level]["next"])
+            state = _mix_order(book, state, int64(book.orders[order]["detail"]), leaves)
+            order = int64(book.orders[order]["next"])
+        level = int64(book.levels[level]["next"])
     return state
 
 
@@ -69,7 +70,7 @@ def _mix_side(book: Book, state: int, side: int) -> int:
 def state_hash(book: Book) -> int:
     """Return the 64-bit hash of all that a book's future answers depend on (a signed word)."""
     counters = book.state[0]
-    state = mix(np.int64(0), counters["seq"])
+    state = mix(int64(0), counters["seq"])
     state = mix(state, counters["time_ns"])
     state = mix(state, counters["event_seq"])
     for symbol in range(book.symbol_capacity):
@@ -80,14 +81,14 @@ def state_hash(book: Book) -> int:
             state = mix(state, limits["price_max"])
             state = mix(state, limits["qty_min"])
             state = mix(state, limits["qty_max"])
-            state = mix(state, np.int64(limits["replace_policy"]))
+            state = mix(state, int64(limits["replace_policy"]))
             state = _mix_side(book, state, symbol * 2)
             state = _mix_side(book, state, symbol * 2 + 1)
     for session in range(book.session_capacity):
         mark = book.marks[session]
         if mark["epoch"] != 0 or mark["inbound_seq"] != 0:
             state = mix(state, session)
-            state = mix(state, np.int64(mark["epoch"]))
+            state = mix(state, int64(mark["epoch"]))
             state = mix(state, mark["inbound_seq"])
     count = counters["finished_count"]
     state = mix(state, count)
@@ -95,7 +96,7 @@ def state_hash(book: Book) -> int:
         place = counters["finished_next"] - count + n
         if place < 0:
             place += book.finished_capacity
-        state = _mix_order(book, state, row_of(book.finished[place]), np.int64(0))
+        state = _mix_order(book, state, row_of(book.finished[place]), int64(0))
     return state
 
 
@@ -112,7 +113,7 @@ def _slot_of(detail: Any, row: int) -> int:
 
 
 def check_invariants(book: Book) -> None:
-    """Walk every link of a book; raise AssertionError with a sentence for the first that is wrong."""
+    """Walk every link; raise AssertionError with a sentence for the first that is wrong."""
     identifiers = {int(slot) for slot in book.id_slots[book.id_slots != 0]}
     resting = 0
     levels = 0

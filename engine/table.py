@@ -1,8 +1,9 @@
-"""Open addressing with linear probing: where the order of an identifier, the level of a price, lies.
+"""Open addressing with linear probing: where the order of an identifier, the level of a price,
+lies.
 
-A slot is one word, `tag << 32 | row + 1`, or 0 when empty. The tag is 31 bits of the key's hash; its
-upper bits are the home slot, so a deletion shifts later entries back without looking at their rows
-(no tombstones: the table never ages), and eight slots share a cache line.
+A slot is one word, `tag << 32 | row + 1`, or 0 when empty. The tag is 31 bits of the key's hash;
+its upper bits are the home slot, so a deletion shifts later entries back without looking at their
+rows (no tombstones: the table never ages), and eight slots share a cache line.
 """
 
 from typing import Any

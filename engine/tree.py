@@ -1,15 +1,14 @@
 """The price levels of a side in price order: a B+-tree of keys, searched only when a level is made.
 
-A level's neighbours are links in its row, the best level is in the side's row, and a level that exists
-is found by hash; so the tree answers one question, "between which levels does this new price lie", for
-any distribution of int64 prices, in at most four nodes for 131,072 levels. Nodes hold 12 to 32 keys
-(four cache lines); full nodes are split and thin ones filled on the way down, so there is no path to
-remember. In an inner node, key j is a lower bound of child j's keys; the first is never looked at.
+A level's neighbours are links in its row, the best level is in the side's row, and a level that
+exists is found by hash; so the tree answers one question, "between which levels does this new price
+lie", for any distribution of int64 prices, in at most five nodes for 131,072 levels. Nodes hold 12
+to 32 keys (four cache lines); full nodes are split and thin ones filled on the way down, so there
+is no path to remember. In an inner node, key j is a lower bound of child j's keys; the first is
+never looked at.
 """
 
-import numpy as np
-
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import TREE_FANOUT, TREE_MIN, Book
 from openoutcry.engine.records import NIL
 
@@ -67,7 +66,7 @@ def _remove_at(book: Book, node: int, place: int) -> None:
 def _count_up_to(book: Book, node: int, start: int, key: int) -> int:
     """Return how many of a node's keys from place `start` on are at most `key`."""
     first = node * TREE_FANOUT
-    count = np.int64(0)
+    count = int64(0)
     for j in range(first + start, first + book.tree_counts[node]):
         count += book.tree_keys[j] <= key
     return count
@@ -91,7 +90,7 @@ def _move(book: Book, source: int, target: int, count: int) -> None:
 def _split_child(book: Book, parent: int, place: int) -> None:
     """Move the upper half of a full child to a new node right of it."""
     keys, refs = book.tree_keys, book.tree_refs
-    left = np.int64(refs[parent * TREE_FANOUT + place])
+    left = int64(refs[parent * TREE_FANOUT + place])
     right = _take_node(book)
     half = TREE_FANOUT // 2
     source = left * TREE_FANOUT + half
@@ -109,12 +108,12 @@ def _fill_child(book: Book, parent: int, place: int, is_leaf: bool) -> None:
     base = parent * TREE_FANOUT
     if place == counts[parent] - 1:
         place -= 1
-    left = np.int64(refs[base + place])
-    right = np.int64(refs[base + place + 1])
+    left = int64(refs[base + place])
+    right = int64(refs[base + place + 1])
     left_first = left * TREE_FANOUT
     right_first = right * TREE_FANOUT
-    left_count = np.int64(counts[left])
-    right_count = np.int64(counts[right])
+    left_count = int64(counts[left])
+    right_count = int64(counts[right])
     total = left_count + right_count
     if not is_leaf:
         # The right node's first key, till now minus infinity, becomes one among others.
@@ -146,15 +145,15 @@ def _fill_child(book: Book, parent: int, place: int, is_leaf: bool) -> None:
 def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
     """Enter a level's key, and return the levels next to it: (better, worse), NIL at the ends."""
     sides, refs, counts = book.sides, book.tree_refs, book.tree_counts
-    node = np.int64(sides[side]["tree_root"])
+    node = int64(sides[side]["tree_root"])
     if node == NIL:
         node = _take_node(book)
         sides[side]["tree_root"] = node
         sides[side]["tree_height"] = 0
         counts[node] = 0
         _insert_at(book, node, 0, key, level)
-        return np.int64(NIL), np.int64(NIL)
-    height = np.int64(sides[side]["tree_height"])
+        return int64(NIL), int64(NIL)
+    height = int64(sides[side]["tree_height"])
     if counts[node] == TREE_FANOUT:
         root = _take_node(book)
         counts[root] = 1
@@ -167,20 +166,20 @@ def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
         node = root
     while height > 0:
         place = _child_place(book, node, key)
-        child = np.int64(refs[node * TREE_FANOUT + place])
+        child = int64(refs[node * TREE_FANOUT + place])
         if counts[child] == TREE_FANOUT:
             _split_child(book, node, place)
             if book.tree_keys[node * TREE_FANOUT + place + 1] <= key:
-                child = np.int64(refs[node * TREE_FANOUT + place + 1])
+                child = int64(refs[node * TREE_FANOUT + place + 1])
         node = child
         height -= 1
     place = _count_up_to(book, node, 0, key)
     if place > 0:
-        better = np.int64(refs[node * TREE_FANOUT + place - 1])
-        worse = np.int64(book.levels[better]["next"])
+        better = int64(refs[node * TREE_FANOUT + place - 1])
+        worse = int64(book.levels[better]["next"])
     else:
-        worse = np.int64(refs[node * TREE_FANOUT])
-        better = np.int64(book.levels[worse]["prev"])
+        worse = int64(refs[node * TREE_FANOUT])
+        better = int64(book.levels[worse]["prev"])
     _insert_at(book, node, place, key, level)
     return better, worse
 
@@ -189,22 +188,22 @@ def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
 def remove_key(book: Book, side: int, key: int) -> None:
     """Take out a key that is in the tree."""
     sides, refs, counts = book.sides, book.tree_refs, book.tree_counts
-    node = np.int64(sides[side]["tree_root"])
-    height = np.int64(sides[side]["tree_height"])
+    node = int64(sides[side]["tree_root"])
+    height = int64(sides[side]["tree_height"])
     while height > 0:
         place = _child_place(book, node, key)
-        child = np.int64(refs[node * TREE_FANOUT + place])
+        child = int64(refs[node * TREE_FANOUT + place])
         if counts[child] <= TREE_MIN:
             _fill_child(book, node, place, height == 1)
             if counts[node] == 1:
                 # Only a root gets so thin: its last child takes its place.
-                child = np.int64(refs[node * TREE_FANOUT])
+                child = int64(refs[node * TREE_FANOUT])
                 _give_node(book, node)
                 sides[side]["tree_root"] = child
                 sides[side]["tree_height"] = height - 1
             else:
                 place = _child_place(book, node, key)
-                child = np.int64(refs[node * TREE_FANOUT + place])
+                child = int64(refs[node * TREE_FANOUT + place])
         node = child
         height -= 1
     _remove_at(book, node, _count_up_to(book, node, 0, key) - 1)

@@ -2,15 +2,16 @@
 
 Words are signed int64, so that no kernel mixes signed with unsigned (numba would turn that into
 float64). But signed overflow is undefined in compiled code (numba marks each sum and product "no
-signed wrap", and LLVM draws conclusions: a division here came out wrong by one), plain Python integers
-do not wrap, and numpy scalars warn. So whatever may wrap goes through `wrap_add` and `wrap_mul`.
+signed wrap", and LLVM draws conclusions: a division here came out wrong by one), plain Python
+integers do not wrap, and numpy scalars warn. So whatever may wrap goes through `wrap_add` and
+`wrap_mul`.
 """
 
 from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import IS_COMPILED, lean_part
+from openoutcry.config.jit import IS_COMPILED, int64, lean_part, uint64
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -24,22 +25,22 @@ if IS_COMPILED:
     @lean_part
     def as_signed(word: Any) -> int:
         """Return the same 64 bits as a signed integer."""
-        return np.int64(word)
+        return int64(word)
 
     @lean_part
     def as_unsigned(word: int) -> Any:
         """Return the same 64 bits as an unsigned integer, to be stored in a `<u8` field."""
-        return np.uint64(word)
+        return uint64(word)
 
     @lean_part
     def wrap_add(a: int, b: int) -> int:
         """Add, modulo 2^64."""
-        return np.int64(np.uint64(a) + np.uint64(b))
+        return int64(uint64(a) + uint64(b))
 
     @lean_part
     def wrap_mul(a: int, b: int) -> int:
         """Multiply, modulo 2^64."""
-        return np.int64(np.uint64(a) * np.uint64(b))
+        return int64(uint64(a) * uint64(b))
 
 else:
 

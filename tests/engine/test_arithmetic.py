@@ -22,7 +22,7 @@ def _add(hi, lo, price, qty):
     return add_notional(hi, lo, price, qty)
 
 
-def split(notional):
+def split(notional: int) -> tuple[int, int]:
     """Return a 128-bit number as (hi, lo), both signed."""
     lo = notional & ((1 << 64) - 1)
     return notional >> 64, lo - (1 << 64) if lo >> 63 else lo

@@ -1,4 +1,4 @@
-"""The book's rules, one named case each; every command also goes through the oracle, byte for byte."""
+"""The book's rules, one named case each; every command also goes through the oracle."""
 
 import numpy as np
 import pytest

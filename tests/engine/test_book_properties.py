@@ -1,4 +1,4 @@
-"""Random commands: every report and event equals the oracle's, and the structure holds throughout."""
+"""Random commands: every report and event equals the oracle's, and the structure holds."""
 
 import numpy as np
 import pytest
@@ -14,8 +14,8 @@ from openoutcry.engine.match import process_batch
 from openoutcry.engine.records import COMMAND, REPORT
 from openoutcry.engine.snapshot import check_invariants, state_hash
 
-EXAMPLES = 150 if IS_COMPILED else 15
-LONG_RUN = 200_000 if IS_COMPILED else 1_000
+EXAMPLES = 150 if IS_COMPILED else 40
+LONG_RUN = 200_000 if IS_COMPILED else 6_000
 
 
 def _words(rng, choices, count, shares=None):
@@ -26,7 +26,12 @@ def random_commands(seed, count, *, ids=40, prices=12, symbols=2, sessions=2, sp
     """Return random commands over small ranges, so that most of them meet others."""
     rng = np.random.default_rng(seed)
     commands = np.zeros(count, COMMAND)
-    kinds = [CommandKind.NEW, CommandKind.CANCEL, CommandKind.REPLACE, CommandKind.STATUS]
+    kinds: list[int] = [
+        CommandKind.NEW,
+        CommandKind.CANCEL,
+        CommandKind.REPLACE,
+        CommandKind.STATUS,
+    ]
     kinds += [CommandKind.DAY_END, CommandKind.TIME, 7]
     commands["kind"] = _words(rng, kinds, count, [0.52, 0.22, 0.2, 0.05, 0.003, 0.005, 0.002])
     commands["symbol"] = rng.integers(0, symbols, count)

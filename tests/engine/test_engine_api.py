@@ -142,6 +142,8 @@ def test_order_status_tells_the_exact_notional():
         new_orders(1, cl_ord_id=b"b", side=Side.SELL, price_ticks=-big, qty_lots=big - 4)
     )
     a, b = engine.order_status(b"a"), engine.order_status(b"b")
+    assert a is not None
+    assert b is not None
     assert a.notional == b.notional == -big * (big - 4)
     assert (a.status, a.leaves_qty, a.side) == (OrderStatus.PARTIALLY_FILLED, 4, Side.BUY)
     assert (b.status, b.leaves_qty, b.cum_qty) == (OrderStatus.FILLED, 0, big - 4)

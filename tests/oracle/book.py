@@ -5,7 +5,7 @@ Not fast, and not meant to be read beside the kernels: nothing here knows of row
 
 import bisect
 from collections import OrderedDict, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -142,12 +142,13 @@ class OracleBook:
             report = self.unknown(ReportKind.DUPLICATE, RejectReason.NONE)
             report["status"] = 0
         else:
-            handler = {
+            handlers: dict[int, Callable[[], None]] = {
                 CommandKind.NEW: self.new,
                 CommandKind.CANCEL: self.cancel,
                 CommandKind.REPLACE: self.replace,
                 CommandKind.STATUS: self.status,
-            }.get(int(command["kind"]))
+            }
+            handler = handlers.get(int(command["kind"]))
             if handler is None:
                 self.decline(RejectReason.UNSUPPORTED_ORDER_TYPE)
             else:
@@ -485,11 +486,12 @@ class OracleBook:
         return self.row(kind=kind, status=OrderStatus.REJECTED, reason=reason, **fields)
 
     def decline(self, reason: int, order: Order | None = None) -> None:
-        kind = {
+        kinds: dict[int, ReportKind] = {
             CommandKind.CANCEL: ReportKind.CANCEL_REJECTED,
             CommandKind.REPLACE: ReportKind.CANCEL_REJECTED,
             CommandKind.STATUS: ReportKind.STATUS,
-        }.get(int(self.command["kind"]), ReportKind.REJECTED)
+        }
+        kind = kinds.get(int(self.command["kind"]), ReportKind.REJECTED)
         if order is None:
             report = self.unknown(kind, reason)
         else:
