@@ -1,0 +1,109 @@
+"""The session index: what each session sent, in order, over blocks, epochs and sessions in turn."""
+
+import random
+from pathlib import Path
+
+import pytest
+
+from openoutcry.server.config import Config, Firm, Session
+from openoutcry.server.sessions import (
+    BLOCK_ENTRIES,
+    PROTOCOL_BINARY,
+    PROTOCOL_FIX,
+    SessionIndex,
+    SessionRegistry,
+)
+
+
+@pytest.fixture
+def index(tmp_path: Path):
+    made = SessionIndex(tmp_path, "gateway-0", 8, 1 << 20)
+    yield made
+    made.close()
+
+
+def test_entries_come_back_in_order_over_many_blocks(index: SessionIndex):
+    chooser = random.Random(3)
+    sent: dict[int, list[tuple[int, int, int]]] = {1: [], 2: [], 3: []}
+    for n in range(4 * BLOCK_ENTRIES):
+        session = chooser.choice([1, 2, 3])
+        entry = (len(sent[session]) + 1, 1000 + n, 7 * n + 1)
+        index.append(session, *entry)
+        sent[session].append(entry)
+    for session, entries in sent.items():
+        assert list(index.entries(session, 1, len(entries))) == entries
+        assert list(index.entries(session, 5, 9)) == entries[4:9]
+        last = len(entries)
+        assert list(index.entries(session, last, last + 10)) == entries[-1:]
+        assert list(index.entries(session, last + 1, last + 10)) == []
+
+
+@pytest.mark.parametrize("first", [1, BLOCK_ENTRIES, BLOCK_ENTRIES + 1, 2 * BLOCK_ENTRIES])
+def test_a_range_may_begin_at_a_block_s_border(index: SessionIndex, first: int):
+    for number in range(1, 2 * BLOCK_ENTRIES + 2):
+        index.append(1, number, number, number)
+    found = [number for number, _, _ in index.entries(1, first, first + 1)]
+    assert found == [first, first + 1]
+
+
+def test_a_reset_begins_anew_and_forgets_what_was_sent(index: SessionIndex):
+    index.rows[1]["epoch"] = 1
+    for number in range(1, 4):
+        index.append(1, number, 10, 5)
+    index.rows[1]["next_out"] = 4
+    index.reset(1)
+    assert (index.rows[1]["next_out"], index.rows[1]["next_in"], index.rows[1]["epoch"]) == (
+        1,
+        1,
+        2,
+    )
+    assert list(index.entries(1, 1, 10)) == []
+    index.append(1, 1, 20, 6)
+    assert list(index.entries(1, 1, 10)) == [(1, 20, 6)]
+
+
+def test_the_index_grows_by_segments(index: SessionIndex):
+    total = (3 << 20) // 16
+    for number in range(1, total + 1, 1):
+        index.append(1, number, 1, number)
+    assert next(index.entries(1, total, total)) == (total, 1, total)
+    assert next(index.entries(1, 1, 1)) == (1, 1, 1)
+
+
+def test_bytes_of_any_length_are_kept(index: SessionIndex):
+    texts = [b"x" * n for n in (0, 1, 7, 8, 9, 5000)]
+    sources = [index.store_bytes(text) for text in texts]
+    assert all(source < 0 for source in sources)
+    assert [index.stored_bytes(source) for source in sources] == texts
+
+
+def registry(index: SessionIndex, *, is_open: bool) -> SessionRegistry:
+    firm = Firm(
+        name="FIRM",
+        sessions=(Session(id="A"), Session(id="A", protocol="binary", password="secret")),
+    )
+    return SessionRegistry(Config(firms=(firm,), dynamic_sessions=is_open), index.rows)
+
+
+def test_configured_sessions_have_stable_numbers_per_protocol(index: SessionIndex):
+    found = registry(index, is_open=False)
+    fix, binary = found.find("A", PROTOCOL_FIX), found.find("A", PROTOCOL_BINARY)
+    assert fix is not None
+    assert binary is not None
+    assert (fix.number, binary.number, binary.firm) == (1, 2, 1)
+    assert "secret" not in repr(binary)
+    assert found.find("B", PROTOCOL_FIX) is None
+
+
+@pytest.mark.parametrize("name", ["", "X" * 33, "with space", "tab\t", "é"])
+def test_an_open_venue_takes_no_unsound_names(index: SessionIndex, name: str):
+    assert registry(index, is_open=True).find(name, PROTOCOL_FIX) is None
+
+
+def test_an_open_venue_takes_newcomers_while_there_is_room(index: SessionIndex):
+    found = registry(index, is_open=True)
+    numbers = [entry.number for n in range(9) if (entry := found.find(f"N{n}", PROTOCOL_FIX))]
+    assert numbers == [3, 4, 5, 6, 7]
+    again = found.find("N0", PROTOCOL_FIX)
+    assert again is not None
+    assert again.number == 3
