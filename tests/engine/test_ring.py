@@ -1,4 +1,4 @@
-"""The command ring: wrap, full, empty, two processes with random stalls, and why it needs atomics."""
+"""The command ring: wrap, full, empty, two processes with stalls, and why it needs atomics."""
 
 import multiprocessing
 import random
@@ -133,7 +133,9 @@ def _producer(path: str, seed: int) -> None:
     header = header_address(headers, 0)
     done = 0
     while done < _RECORDS:
-        done += int(_produce(header, records, done, min(chooser.randrange(1, 200), _RECORDS - done)))
+        done += int(
+            _produce(header, records, done, min(chooser.randrange(1, 200), _RECORDS - done))
+        )
         if chooser.random() < 0.001:
             time.sleep(chooser.random() / 1000)
 
@@ -171,7 +173,7 @@ def test_two_processes_with_random_stalls_lose_and_tear_nothing(tmp_path: Any, s
     assert process.exitcode == 0
 
 
-# The example that tells why cursors go through atomics: LLVM may hoist the plain load out of the loop.
+# The example that tells why cursors go through atomics: LLVM may hoist a plain load out of a loop.
 
 
 @kernel

@@ -87,7 +87,10 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
             "Unknown key `zzz`; known are mode, spin_us - at `$.wait`",
         ),
         ("waits: {mode: spin}", "Unknown key `waits`, did you mean `wait`? - at `$`"),
-        ("wait: {mode: sleep}", "Invalid enum value 'sleep'; known are adaptive, block, spin - at `$.wait.mode`"),
+        (
+            "wait: {mode: sleep}",
+            "Invalid enum value 'sleep'; known are adaptive, spin, block - at `$.wait.mode`",
+        ),
         ("symbols: [{tick: '1'}]", "Missing required key `name` - at `$.symbols[0]`"),
         (
             "symbols: [{name: X, tick: 1}]",

@@ -4,6 +4,7 @@ import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -48,7 +49,9 @@ def test_the_day_ends_at_the_local_time_in_summer_and_winter(now: str, expected:
         ([None, "auto"], [4, 5], [None, 5]),
     ],
 )
-def test_automatic_cores_leave_one_to_the_rest(shards: list, cores: list[int], expected: list):
+def test_automatic_cores_leave_one_to_the_rest(
+    shards: list[Any], cores: list[int], expected: list[int | None]
+):
     config = Config(shards=tuple(Shard(core=core) for core in shards))
     assert shard_cores(config, cores) == expected
 
