@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 if TYPE_CHECKING:
     from openoutcry.loadgen.demo_view import View
@@ -26,8 +27,10 @@ _SHARES = {"latency": 0.08, "throughput": 0.16, "trading": 0.52}
 PROTOCOLS = ("fix", "binary")
 SYMBOL = "BTCUSDT"
 LEVELS = 20
-_CONNECTIONS = 8
-_WINDOW = 1024
+#: Connections, and orders in flight on each.
+_LOAD = (8, 1024)
+#: Orders resting while latency is measured.
+_SMALL_BOOK = 200
 _LADDER_EVERY_S = 0.25
 #: A step that takes longer is compiling kernels, and says so.
 _QUIET_S = 2.0
@@ -92,30 +95,36 @@ class _Demo:
 
     def _measure(self, ready: dict[str, Any]) -> None:
         from openoutcry.loadgen.scenario import load_scenario
-        from openoutcry.loadgen.scrape import scrape, stages_us
+        from openoutcry.loadgen.scrape import NAMES, scrape, stages_us
 
         scenario = load_scenario("default")
+        # Filling a large book would be most of what the venue's own figures of this phase are of.
+        small = msgspec.structs.replace(scenario, resting_orders=_SMALL_BOOK)
         for protocol in PROTOCOLS:
-            with _slow(self.view, f"compiling the {protocol} client's kernels (first run only) …"):
+            text = f"compiling the {NAMES[protocol]} client's kernels (first run only) …"
+            with _slow(self.view, text):
                 _compile_client(scenario, protocol)
         self.scrapes["start"] = scrape(ready["http"])
-        stages = {}
-        before = "start"
-        for phase, measure in (
-            ("latency", lambda: self._loads(ready, scenario, "latency", 1, 1)),
-            ("throughput", lambda: self._loads(ready, scenario, "throughput", 8, _WINDOW)),
+        phases: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+            ("latency", lambda: self._loads(ready, small, "latency", 1, 1)),
+            (
+                "throughput",
+                lambda: self._loads(ready, scenario, "throughput", _CONNECTIONS, _WINDOW),
+            ),
             ("trading", lambda: asyncio.run(self._trade(ready))),
-        ):
+        ]
+        stages = {}
+        before = self.scrapes["start"]
+        for phase, measure in phases:
             self.result[phase] = measure()
-            self.scrapes[phase] = scrape(ready["http"])
-            stages[phase] = stages_us(self.scrapes[before], self.scrapes[phase])
-            before = phase
+            self.scrapes[phase] = after = scrape(ready["http"])
+            stages[phase] = stages_us(before, after)
+            before = after
         last = self.scrapes["trading"]
         totals = last.totals
         trading = self.result["trading"]
-        trading["venue_trades"] = round(
-            totals["trades"] - self.scrapes["throughput"].totals["trades"]
-        )
+        earlier = self.scrapes["throughput"].totals["trades"]
+        trading["venue_trades"] = round(totals["trades"] - earlier)
         if trading["venue_trades"] != trading["trades"]:
             self.errors.append(
                 f"the venue counted {trading['venue_trades']} trades, the clients were told of "
@@ -140,12 +149,12 @@ class _Demo:
         ready: dict[str, Any],
         scenario: "Scenario",
         phase: str,
-        connections: int,
-        window: int,
+        size: tuple[int, int],
     ) -> dict[str, Any]:
         from openoutcry.loadgen.run import RunOptions, run
         from openoutcry.loadgen.venue import endpoint
 
+        connections, window = size
         duration_s = max(self.duration_s * _SHARES[phase], 0.2)
         self.view.measuring(phase, duration_s, connections, window)
         found = {}
@@ -185,7 +194,8 @@ class _Demo:
         from openoutcry.loadgen.trading import Market, trading
 
         duration_s = max(self.duration_s * _SHARES["trading"], 1.0)
-        market = Market(symbol=SYMBOL, levels=LEVELS)
+        # A few quotes more than are shown: takers eat some between two looks of a maker.
+        market = Market(symbol=SYMBOL, levels=LEVELS + 4)
         self.view.trading(market, duration_s)
         book = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "openoutcry.server.main", "book", SYMBOL, "--json"),

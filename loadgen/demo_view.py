@@ -13,10 +13,9 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from openoutcry.loadgen.scrape import STAGES
+from openoutcry.loadgen.scrape import NAMES, STAGES
 from openoutcry.loadgen.trading import Market, Tally
 
-_NAMES = {"fix": "FIX 4.4", "binary": "binary"}
 _STAGE_NAMES = {
     "decode_to_ring": "receive and decode",
     "ring_wait": "wait for the shard",
@@ -128,18 +127,18 @@ class HumanView:
         self._print(Text.assemble("ready in ", (f"{result['ready_s']:.2f} s", "bold"), f" ({how})"))
         self._print(
             f"FIX {venue['fix']}, binary {venue['binary']}, HTTP {venue['http']}; "
-            f"durability {venue['durability']}: every order is logged before it is answered"
+            f"durability {venue['durability']}"
         )
 
     def measuring(self, phase: str, duration_s: float, connections: int, window: int) -> None:
         """Begin a section with a table."""
         if phase == "latency":
             self._section("2. Latency of individual orders")
-            text = "one connection, one order in flight: from sending it to its answer, in µs"
+            text = "one order in flight: from sending it to its answer, in µs"
         else:
             self._section("3. Throughput")
             text = f"{connections} connections, up to {window:,} orders in flight on each"
-        self._print(f"{text}; {duration_s:.1f} s each", style="dim")
+        self._print(f"{text}; {duration_s:.1f} s", style="dim")
         head = "{:<10}{:>12}".format("", "orders" if phase == "latency" else "orders/s")
         head += "".join(f"{name:>10}" for name in _PERCENTILES)
         self._print(head + ("" if phase == "latency" else "  µs"), style="bold")
@@ -148,7 +147,7 @@ class HumanView:
         """Print a row."""
         count = figures["acked"] if phase == "latency" else figures["acked_per_s"]
         latency = figures["latency_us"]
-        row = f"{_NAMES[protocol]:<10}{count:>12,.0f}"
+        row = f"{NAMES[protocol]:<10}{count:>12,.0f}"
         row += "".join(f"{_us(latency[name]):>10}" for name in _PERCENTILES)
         self._print(row)
         if figures["errors"]:
@@ -158,7 +157,7 @@ class HumanView:
         """Begin the section."""
         self._section(f"4. Trading {market.symbol}")
         self._print(
-            f"{market.makers} market makers quote {market.levels} levels a side around a random "
+            f"{market.makers} market makers quote both sides around a random "
             f"walk, {market.takers} takers hit them;\nhalf of them over FIX, half over the binary "
             f"protocol, for {duration_s:.0f} s",
             style="dim",
@@ -227,29 +226,25 @@ def _us(value: float) -> str:
     return f"{value:,.1f}" if value < 1000 else f"{value:,.0f}"
 
 
-def _summary(result: dict[str, Any]) -> Table:
-    table = _table("", "")
+def _summary(result: dict[str, Any]) -> RenderableType:
     trading, venue = result["trading"], result["venue"]
-    table.add_row("ready after", f"{result['ready_s']:.2f} s")
-    for protocol, name in _NAMES.items():
+    orders = _table("one in flight, µs", *_PERCENTILES, "full load, orders/s")
+    for protocol, name in NAMES.items():
         latency = result["latency"][protocol]["latency_us"]
-        text = " / ".join(_us(latency[key]) for key in _PERCENTILES)
-        table.add_row(f"{name}, one in flight, p50 / p90 / p99 / max", f"{text} µs")
-    for protocol, name in _NAMES.items():
-        figures = result["throughput"][protocol]
-        table.add_row(f"{name}, full load", f"{figures['acked_per_s']:,.0f} orders/s")
+        rate = result["throughput"][protocol]["acked_per_s"]
+        orders.add_row(name, *(_us(latency[key]) for key in _PERCENTILES), f"{rate:,.0f}")
+    table = _table("", "")
+    table.add_row("ready after", f"{result['ready_s']:.2f} s")
     symbol = trading["symbol"]
     table.add_row(f"{symbol}, trades", f"{trading['trades']:,} ({trading['trades_per_s']:,.1f}/s)")
     volume = f"{Decimal(trading['volume']):,f} for {Decimal(trading['notional']):,.2f}"
     table.add_row(f"{symbol}, volume and value", volume)
     if trading["spread_bps_mean"] is not None:
         table.add_row(f"{symbol}, mean spread", f"{trading['spread_bps_mean']:.3f} bps")
-    table.add_row("orders in all", f"{venue['orders']:,}")
-    table.add_row("trades in all", f"{venue['trades']:,}")
-    memory = sum(usage["resident_bytes"] for usage in venue["processes"].values())
-    table.add_row("memory, all processes, shared pages counted in each", f"{memory / 1e6:,.0f} MB")
+    table.add_row("the venue served in all", f"{venue['orders']:,} orders")
+    table.add_row("and made", f"{venue['trades']:,} trades")
     table.add_row("errors", f"{len(result['errors'])}")
-    return table
+    return Group(orders, "", table)
 
 
 def _stages(stages_us: dict[str, Any]) -> Table:
@@ -267,7 +262,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=any(others))
     table.add_column(first, no_wrap=True)
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True, min_width=16)
+        table.add_column(name, justify="right", no_wrap=True, min_width=7)
     return table
 
 

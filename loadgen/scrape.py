@@ -8,6 +8,8 @@ from typing import Any
 from prometheus_client.parser import text_string_to_metric_families
 
 _PREFIX = "openoutcry_"
+#: The protocols, as they are called.
+NAMES = {"fix": "FIX", "binary": "binary"}
 #: The stages of the order path, in the order in which a message passes them.
 STAGES = ("decode_to_ring", "ring_wait", "match", "report_to_socket", "gateway_to_gateway")
 _TIMEOUT_S = 10.0

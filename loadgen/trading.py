@@ -18,7 +18,7 @@ from openoutcry.loadgen.venue import endpoint
 #: Seconds between two looks of a maker at the price, and between two moves of the price.
 _STEP_S = 0.1
 #: Mean seconds between two orders of a taker.
-_TAKE_EVERY_S = 0.04
+_TAKE_EVERY_S = 0.025
 _SIDES = ("buy", "sell")
 
 
