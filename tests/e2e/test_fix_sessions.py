@@ -100,9 +100,7 @@ def test_a_client_that_answers_stays(venue: Venue, comp_id: str):
         ("98=0|108=3601|", "HeartBtInt"),
     ],
 )
-def test_a_logon_that_cannot_be_agreed_is_refused(
-    venue: Venue, comp_id: str, body: str, text: str
-):
+def test_a_logon_that_cannot_be_agreed_is_refused(venue: Venue, comp_id: str, body: str, text: str):
     with FixPeer(venue.port("fix"), comp_id) as client:
         client.send("A", body)
         answer = client.receive()
@@ -314,9 +312,7 @@ def test_a_wrong_comp_id_in_a_session_is_a_reject_and_the_end(fix: MakeFix, symb
 
 
 @pytest.mark.parametrize("offset_s", [-300, 300])
-def test_a_sending_time_far_off_is_a_reject_and_the_end(
-    fix: MakeFix, symbol: str, offset_s: float
-):
+def test_a_sending_time_far_off_is_a_reject_and_the_end(fix: MakeFix, symbol: str, offset_s: float):
     client = fix()
     client.send("D", client.order("o", symbol, "1", 10, "10.00"), time=utc(offset_s))
     assert client.receive().pick(35, 373) == ["3", "10"]
