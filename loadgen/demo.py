@@ -106,11 +106,8 @@ class _Demo:
                 _compile_client(scenario, protocol)
         self.scrapes["start"] = scrape(ready["http"])
         phases: list[tuple[str, Callable[[], dict[str, Any]]]] = [
-            ("latency", lambda: self._loads(ready, small, "latency", 1, 1)),
-            (
-                "throughput",
-                lambda: self._loads(ready, scenario, "throughput", _CONNECTIONS, _WINDOW),
-            ),
+            ("latency", lambda: self._loads(ready, small, "latency", (1, 1))),
+            ("throughput", lambda: self._loads(ready, scenario, "throughput", _LOAD)),
             ("trading", lambda: asyncio.run(self._trade(ready))),
         ]
         stages = {}
