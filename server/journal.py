@@ -104,6 +104,8 @@ class SegmentedFile:
             FileNotFoundError: a reader asked for a segment that is not there yet.
         """
         with self._lock:
+            if self.mapped_bytes + self.segment_bytes > RESERVE_BYTES:
+                raise OutOfSpaceError(errno.EFBIG, f"{self.name} has reached {RESERVE_BYTES} bytes")
             index = self.mapped_bytes // self.segment_bytes
             path = self.segment_path(index)
             protection = mmap.PROT_READ
