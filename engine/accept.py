@@ -132,7 +132,7 @@ def accept_new(
         level = find_level(book, side, command["price_ticks"])
         reason = _room_reason(book, level, command["qty_lots"])
     if reason != 0:
-        decline(book, commands, i, NIL, reports, row, report_seq, reason)
+        decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
         return int64(NIL), int64(NIL)
     detail = take_detail(book)
     _fill_detail(book, detail, commands, i)

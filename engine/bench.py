@@ -41,6 +41,8 @@ class Scenario(NamedTuple):
     #: Ticks between neighbouring prices: 1 is a dense book, a large number spreads it over int64.
     stride_ticks: int = 1
     finished_orders: int = 0
+    #: One new order in 64 moves its symbol's middle by up to so many ticks.
+    walk: int = 1
     max_qty: int = 100
 
 
@@ -49,9 +51,9 @@ SCENARIOS = {
     for scenario in (
         Scenario("mixed"),
         Scenario("mixed-window", finished_orders=1_000_000),
-        Scenario("symbols", symbols=1_000, resting=200_000),
+        Scenario("symbols", symbols=1_000, resting=200_000, width_ticks=100),
         Scenario("shallow", symbols=1, resting=2_000, width_ticks=50),
-        Scenario("one-level", symbols=1, width_ticks=1),
+        Scenario("one-level", symbols=1, width_ticks=1, walk=0),
         Scenario("wide", resting=100_000, width_ticks=1 << 20, stride_ticks=(1 << 40) + 7),
         Scenario("sweeps", new=500, cancel=150, replace=50, max_qty=400),
     )
@@ -170,7 +172,7 @@ def _generate(
             symbol = _draw(flow, len(middles))
             side = _draw(flow, 2) + 1
             if _draw(flow, 64) == 0:
-                middles[symbol] += _draw(flow, 3) - 1
+                middles[symbol] += _draw(flow, 2 * shares[4] + 1) - shares[4]
             command["kind"] = CommandKind.NEW.value
             command["symbol"] = symbol
             command["side"] = side
@@ -277,7 +279,9 @@ def record_flow(scenario: Scenario, messages: int, seed: int = 1) -> Flow:
     middles = np.full(scenario.symbols, 100_000, np.int64)
     resting = np.zeros(scenario.resting * 2 + _CHUNK, _RESTING)
     places = np.full(total + 1, -1, np.int64)
-    shares = np.array([scenario.new, scenario.cancel, scenario.replace, scenario.resting])
+    shares = np.array(
+        [scenario.new, scenario.cancel, scenario.replace, scenario.resting, scenario.walk]
+    )
     reports = np.zeros(1 << 18, REPORT)
     book = _new_book(scenario)
     produced = declined = trades = 0

@@ -131,5 +131,7 @@ def process_control(
             reason = int64(RejectReason.UNSUPPORTED_ORDER_TYPE.value)
     if reason != 0:
         report_seq += 1
-        decline(book, commands, i, NIL, reports, report_seq - report_base, report_seq, reason)
+        decline(
+            book, commands, i, int64(NIL), reports, report_seq - report_base, report_seq, reason
+        )
     return report_seq

@@ -99,7 +99,7 @@ def process_command(
     row = report_seq - report_base
     if command["session"] >= book.session_capacity:
         reason = RejectReason.SESSION_CAPACITY.value
-        decline(book, commands, i, NIL, reports, row, report_seq, reason)
+        decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
         return report_seq
     if _is_duplicate(book, commands, i):
         write_duplicate(book, commands, i, reports, row, report_seq)
@@ -119,7 +119,7 @@ def process_command(
         return report_seq
     else:
         reason = RejectReason.UNSUPPORTED_ORDER_TYPE.value
-        decline(book, commands, i, NIL, reports, row, report_seq, reason)
+        decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
         return report_seq
     if detail == NIL:
         return report_seq

@@ -42,7 +42,7 @@ def _replace_reason(book: Book, commands: NDArray[Any], i: int, detail: int, tag
     if command["tif"] > TimeInForce.GTC:
         return RejectReason.UNSUPPORTED_TIME_IN_FORCE.value
     price, qty = command["price_ticks"], command["qty_lots"]
-    reason = limits_reason(book, command["symbol"], True, price, qty)
+    reason = limits_reason(book, int64(command["symbol"]), True, price, qty)
     if reason != 0:
         return reason
     if find_id(book, commands, i, tag) != NIL:

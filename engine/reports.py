@@ -146,7 +146,8 @@ def decline(
         leaves = int64(0)
         if order != NIL:
             leaves = book.orders[order]["leaves_qty"]
-        write_order(book, detail, report, report_seq, 0, book.details[detail]["status"], leaves)
+        status = int64(book.details[detail]["status"])
+        write_order(book, detail, report, report_seq, 0, status, leaves)
         answer(report, commands, i)
         copy_ids(report, commands, i)
     report["report_seq"] = report_seq

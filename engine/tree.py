@@ -151,7 +151,7 @@ def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
         sides[side]["tree_root"] = node
         sides[side]["tree_height"] = 0
         counts[node] = 0
-        _insert_at(book, node, 0, key, level)
+        _insert_at(book, node, int64(0), key, level)
         return int64(NIL), int64(NIL)
     height = int64(sides[side]["tree_height"])
     if counts[node] == TREE_FANOUT:
@@ -159,7 +159,7 @@ def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
         counts[root] = 1
         book.tree_keys[root * TREE_FANOUT] = book.tree_keys[node * TREE_FANOUT]
         refs[root * TREE_FANOUT] = node
-        _split_child(book, root, 0)
+        _split_child(book, root, int64(0))
         sides[side]["tree_root"] = root
         height += 1
         sides[side]["tree_height"] = height
