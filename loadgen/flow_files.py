@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import IO
 
 from openoutcry.protocol.binary.enums import Side
 
@@ -96,25 +95,25 @@ def read_flow(path: Path, format_name: str | None = None) -> FlowFile:
     """
     name = format_name or guess_format(path)
     try:
-        with _opened(path) as stream:
-            return _read_bitstamp(stream) if name == "bitstamp" else _read_itch(stream.read())
+        data = _contents(path)
+        return _read_bitstamp(data) if name == "bitstamp" else _read_itch(data)
     except (lzma.LZMAError, EOFError, UnicodeDecodeError, csv.Error) as error:
         raise FlowFileError(f"{path}: {error}") from None
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _contents(path: Path) -> bytes:
     if path.suffix == ".xz":
-        return lzma.open(path)
+        return lzma.decompress(path.read_bytes())
     if path.suffix == ".gz":
-        return io.BufferedReader(gzip.GzipFile(path))
-    return path.open("rb")
+        return gzip.decompress(path.read_bytes())
+    return path.read_bytes()
 
 
 # --- Bitstamp -------------------------------------------------------------------------------------
 
 
-def _read_bitstamp(stream: IO[bytes]) -> FlowFile:
-    rows = csv.DictReader(io.TextIOWrapper(stream, "ascii", newline=""))
+def _read_bitstamp(data: bytes) -> FlowFile:
+    rows = csv.DictReader(io.StringIO(data.decode("ascii"), newline=""))
     missing = _BITSTAMP_COLUMNS - set(rows.fieldnames or ())
     if missing:
         raise FlowFileError(f"line 1: no column {', '.join(sorted(missing))}")

@@ -157,8 +157,6 @@ class FixLink:
         if kind is AnswerKind.REJECTED:
             reason = report.text or f"OrdRejReason {report.ord_rej_reason}"
             return Answer(kind, report.cl_ord_id, reason=reason)
-        if kind is AnswerKind.STATUS:
-            return Answer(kind, report.cl_ord_id)
         units = self._units[report.symbol]
         answer = Answer(
             kind,

@@ -42,13 +42,13 @@ def causal_order(events: Iterable[FileEvent]) -> Iterator[tuple[FileEvent, bool]
             held[event.order_id].append(event)
             continue
         yield event, False
-        waiting = [_created_by(event)]
-        while waiting:
-            order_id = waiting.pop(0)
-            uncreated.discard(order_id)
-            for late in held.pop(order_id, ()):
-                yield late, True
-                waiting.append(_created_by(late))
+        fresh = {_created_by(event)}
+        while fresh:
+            uncreated -= fresh
+            late = [waiting for order_id in fresh for waiting in held.pop(order_id, ())]
+            for waiting in sorted(late, key=lambda one: one.number):
+                yield waiting, True
+            fresh = {_created_by(waiting) for waiting in late}
 
 
 def _created_by(event: FileEvent) -> str:
@@ -72,9 +72,8 @@ class Mapper:
         self.gaps: dict[str, int] = {}
         #: Of those, how many events named them afterwards: evidence against the rule.
         self.gaps_contradicted = 0
-        #: Events held back, and the orders that they name.
+        #: Events held back.
         self.held = 0
-        self.early: set[str] = set()
         #: Orders of which more was left at the venue than the file says: requests that took it off.
         self.corrected: Counter[str] = Counter()
         self.words: Counter[str] = Counter()
@@ -98,7 +97,6 @@ class Mapper:
         requests, reason = self._decide(event, own)
         if was_held:
             self.held += 1
-            self.early.update(name for name in (event.order_id, event.new_order_id) if name)
         self.words[event.word] += 1
         if reason:
             self.skipped[reason, event.word] += 1
@@ -220,10 +218,11 @@ class Mapper:
 
     def _remains(self, event: FileEvent, order: OwnOrder | None) -> list[Request]:
         """Bring an order to what the file says is left, where matching has not done so."""
-        if order is None or not order.is_open:
+        if order is None:
             return []
-        left = min(event.qty, order.leaves_qty)
-        if left == order.leaves_qty and event.price == order.price:
+        grown = max(0, event.qty - self.file.orders[event.order_id].left)
+        left = min(event.qty, order.leaves_qty + grown)
+        if left == order.leaves_qty and (event.price == order.price or not order.is_open):
             return []
         if left < order.leaves_qty:
             self.corrected[event.order_id] += 1

@@ -82,6 +82,11 @@ class OwnOrder:
     #: The venue's words for each request on this order that it refused.
     refusals: list[str] = field(default_factory=list)
 
+    def is_as(self, answer: Answer) -> bool:
+        """Tell whether the answer to a status request agrees with all reports before."""
+        reported = (self.price, self.cum_qty, self.leaves_qty)
+        return reported == (answer.price, answer.cum_qty, answer.leaves_qty)
+
 
 @dataclass(frozen=True, slots=True)
 class Fill:

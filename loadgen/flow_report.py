@@ -193,12 +193,14 @@ def differences(straight: FileBook, mapper: Mapper, own: OwnOrders) -> tuple[Dif
 def _rule(order_id: str, mapper: Mapper, own: OwnOrders) -> str:
     if order_id in mapper.gaps:
         return GAP
-    told = mapper.file.orders[order_id]
+    told = mapper.file.orders.get(order_id)
     order = own.by_order_id.get(order_id)
-    if order_id in mapper.early and told.left == (0 if order is None else order.leaves_qty):
+    left = 0 if told is None else told.left
+    if left == (0 if order is None else order.leaves_qty):
+        # With each event behind the creation of its order, the books agree.
         return EARLY
-    if order is None:
-        # Its replace was refused, so the venue never heard of it under this id.
+    if told is None or order is None:
+        # A replace was refused: under this id the venue never heard of the order.
         return REFUSED
     if order.cum_qty != told.executed:
         return FILLED_MORE if order.cum_qty > told.executed else FILLED_LESS

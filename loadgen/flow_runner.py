@@ -7,7 +7,8 @@ from collections.abc import Callable
 from openoutcry.loadgen.flow_files import FlowFile
 from openoutcry.loadgen.flow_links import FlowError, Link
 from openoutcry.loadgen.flow_mapping import Mapper, causal_order
-from openoutcry.loadgen.flow_orders import AnswerKind, OwnOrders, Request
+from openoutcry.loadgen.flow_orders import AnswerKind, OwnOrder, OwnOrders, Request
+from openoutcry.protocol.binary.enums import Side
 
 #: Seconds without any answer, while some are due, after which the venue counts as stuck.
 SILENCE_S = 30.0
@@ -41,6 +42,7 @@ class FlowRunner:
         self._in_flight: set[str] = set()
         self._statuses_due = 0
         self._last: dict[str, Request] = {}
+        self._audited: dict[str, OwnOrder] = {}
         self._moved = asyncio.Event()
 
     async def run(self, file: FlowFile) -> None:
@@ -80,16 +82,28 @@ class FlowRunner:
         for symbol in list(self._last):
             await self._settle(symbol)
         await self._until(lambda: not self._in_flight)
+        await self._audit()
+
+    async def _audit(self) -> None:
+        """Ask the venue how each order stands that should rest: its book must say the same."""
+        for order in self.own.resting().values():
+            self._audited[order.cl_ord_id] = order
+            await self._until(lambda: self._statuses_due < self._window)
+            await self._ask(order.cl_ord_id, order.symbol, order.side)
+        await self._until(lambda: self._statuses_due == 0)
 
     async def _settle(self, symbol: str) -> None:
         """Wait until all that was sent for a symbol is answered."""
         last = self._last.get(symbol)
         if last is None:
             return
+        await self._ask(last.cl_ord_id, last.symbol, last.side)
+        await self._until(lambda: self._statuses_due == 0)
+
+    async def _ask(self, cl_ord_id: str, symbol: str, side: Side) -> None:
         self._statuses_due += 1
         self.status_requests += 1
-        await self._link.ask(last.cl_ord_id, last.symbol, last.side)
-        await self._until(lambda: self._statuses_due == 0)
+        await self._link.ask(cl_ord_id, symbol, side)
 
     async def _send(self, request: Request) -> None:
         await self._until(lambda: len(self._in_flight) < self._window)
@@ -113,6 +127,11 @@ class FlowRunner:
         async for answer in self._link.answers():
             if answer.kind is AnswerKind.STATUS:
                 self._statuses_due -= 1
+                order = self._audited.get(answer.cl_ord_id)
+                if order is not None and not order.is_as(answer):
+                    raise FlowError(
+                        f"the venue holds {order.order_id} as {answer}, not as reported"
+                    )
             else:
                 self.own.answered(answer)
                 self._in_flight.discard(answer.cl_ord_id)

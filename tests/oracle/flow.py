@@ -175,28 +175,28 @@ class FlowOracle:
         return self.outcome
 
     def _in_causal_order(self) -> list[Event]:
-        """Sort each event behind the creation of the order that it names."""
-        created: dict[str, int] = {}
-        for place, event in enumerate(self.events):
-            if event.word in ("created", "A", "F"):
-                created[event.order_id] = place
-            elif event.word == "U":
-                created[event.new_id] = max(place, created.get(event.order_id, place))
-        # A replace that waits makes those wait that name its successor.
-        for place, event in enumerate(self.events):
-            if event.word == "U":
-                created[event.new_id] = max(place, created.get(event.order_id, place))
-        keys = [
-            (max(place, created.get(event.order_id, place)), place)
-            for place, event in enumerate(self.events)
-        ]
-        # An event that waited comes right behind the creation, whose own place is its key.
-        return [self.events[place] for _, place in sorted(keys, key=self._behind)]
+        """Put each event behind the creation of the order that it names, if there is one."""
+        created_at_all = {self._creates(event) for event in self.events} - {""}
+        created: set[str] = set()
+        found: list[Event] = []
+        pending: list[Event] = []
+        for event in self.events:
+            is_new = event.word in ("created", "A", "F")
+            if not is_new and event.order_id in created_at_all - created:
+                pending.append(event)
+                continue
+            found.append(event)
+            step = [event]
+            while step:
+                created |= {self._creates(one) for one in step}
+                step = [one for one in pending if one.order_id in created]
+                pending = [one for one in pending if one.order_id not in created]
+                found += step
+        return found
 
     @staticmethod
-    def _behind(key: tuple[int, int]) -> tuple[int, bool, int]:
-        creation, place = key
-        return creation, place != creation, place
+    def _creates(event: Event) -> str:
+        return event.order_id if event.word in ("created", "A", "F") else event.new_id
 
     # --- one event ---
 
@@ -242,10 +242,10 @@ class FlowOracle:
                 self._uncross(told.symbol, told.side, event.price)
                 self._succeed(event, told, order)
             case "changed" | "deleted" if event.word == "changed" or event.qty == 0:
-                left = min(event.qty, leaves)
-                if order is None or not leaves:
+                if order is None:
                     return False
-                if left == leaves and event.price == order.price:
+                left = min(event.qty, leaves + max(0, event.qty - told.left))
+                if left == leaves and (not leaves or event.price == order.price):
                     return False
                 if left:
                     self._replace(order, event.price, order.cum + left)
