@@ -44,7 +44,10 @@ class Connection(asyncio.BufferedProtocol):
         self._is_stalled = False
         self._start = 0
         self._end = 0
-        size = gateway.config.gateway.receive_buffer_bytes
+        config = gateway.config
+        limits = config.fix if self.protocol == Protocol.FIX else config.binary
+        # A message that is not whole stays in the buffer, and more is read behind it.
+        size = max(config.gateway.receive_buffer_bytes, 2 * limits.max_message_bytes)
         self.buffer = np.empty(size + FIX_SPARE_BYTES, np.uint8)
         self._view = memoryview(self.buffer.data)[:size]
         self.transport: asyncio.Transport

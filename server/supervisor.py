@@ -517,4 +517,7 @@ def serve(path: Path | None, data_dir: Path | None, overrides: tuple[str, ...]) 
     except StartError as error:
         print(f"openoutcry: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    # A second signal must not turn the end of a good stop into a death by signal.
+    for number in _STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(status)
