@@ -1,4 +1,4 @@
-"""A binary connection's turn: decode and check all that came, then encode what the window allows."""
+"""A binary connection's turn: decode and check what came, then encode what the window allows."""
 
 from typing import Any, NamedTuple
 

@@ -1,7 +1,8 @@
 """Each report against the order that it answers: what the venue says must follow from what we know.
 
-A report that does not fit is counted, and the first few are kept for a description. The order's state
-then follows the report as far as that is possible, so that one mistake is not reported a thousand times.
+A report that does not fit is counted, and the first few are kept for a description. The order's
+state then follows the report as far as that is possible, so that one mistake is not reported a
+thousand times.
 """
 
 from enum import IntEnum
@@ -105,7 +106,7 @@ POWERS = np.array([10**n for n in range(19)], np.int64)
 
 
 @lean_part
-def expect(verdict: Any, code: int, expected: int, got: int) -> None:
+def expect(verdict: Any, code: int, expected: Any, got: Any) -> None:
     """Compare; the first difference of a report is its verdict."""
     if expected != got and got != NOT_GIVEN and verdict["code"] == 0:
         verdict["code"] = code
@@ -114,7 +115,7 @@ def expect(verdict: Any, code: int, expected: int, got: int) -> None:
 
 
 @lean_part
-def fail(verdict: Any, code: int, expected: int, got: int) -> None:
+def fail(verdict: Any, code: int, expected: Any, got: Any) -> None:
     """Find against the report, unless something was found before."""
     if verdict["code"] == 0:
         verdict["code"] = code
@@ -166,14 +167,13 @@ def _acknowledge(load: Load, c: int, order: Any, slot: int, now: int) -> None:
         latency = now - pending["sent_ns"]
         record(load.histogram, latency)
         load.counts[Count.ACKED] += 1
-        if latency > load.counts[Count.MAX_LATENCY_NS]:
-            load.counts[Count.MAX_LATENCY_NS] = latency
+        load.counts[Count.MAX_LATENCY_NS] = max(load.counts[Count.MAX_LATENCY_NS], latency)
         load.counts[Count.LAST_ANSWER_NS] = now
     _release(load, c, order, slot)
 
 
 @lean_part
-def _decline(load: Load, c: int, order: Any, slot: int, family: int, reason: int, now: int) -> None:
+def _decline(load: Load, c: int, order: Any, slot: int, family: int, reason: Any, now: int) -> None:
     """Count the negative answer to the request in flight."""
     if load.pending[c, order["pending"]]["is_measured"]:
         load.counts[Count.REJECTED] += 1
@@ -298,7 +298,7 @@ def _trade(load: Load, order: Any, row: Any) -> None:
 
 
 @lean_part
-def _may_end(tif: int, kind: int) -> bool:
+def _may_end(tif: Any, kind: Any) -> bool:
     """Tell whether the venue may end such an order by itself."""
     return tif == _IOC or tif == _FOK or (tif == _DAY and kind == _EXPIRED)
 
@@ -319,7 +319,7 @@ def _check_cancel_reject(load: Load, order: Any, row: Any) -> None:
 
 
 @lean_part
-def _is_expected(asked: int, state: int, kind: int) -> bool:
+def _is_expected(asked: Any, state: Any, kind: Any) -> bool:
     """Tell whether a report of this kind can follow, for an order in this state."""
     if asked == _ASKED_NEW or asked == _ASKED_MARKETABLE:
         return kind == _NEW or kind == _REJECTED
@@ -407,7 +407,7 @@ def apply_report(load: Load, c: int, now: int) -> None:
     else:
         order = load.orders[c, slot]
         generation = number >> SLOT_BITS
-        asked = 0
+        asked: Any = 0
         if order["pending"] != NIL:
             pending = load.pending[c, order["pending"]]
             if pending["generation"] == generation:
@@ -435,8 +435,8 @@ def _find_pending(load: Load, c: int, seq: int) -> int:
 
 
 @lean_kernel
-def refuse_request(load: Load, c: int, seq: int, reason: int, now: int) -> bool:
-    """Drop the request with this number, which the venue did not understand; False if there is none."""
+def refuse_request(load: Load, c: int, seq: int, reason: Any, now: int) -> bool:
+    """Drop the request with this number, which the venue refused; False if there is none."""
     slot = _find_pending(load, c, seq)
     if slot == NIL:
         return False

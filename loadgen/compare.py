@@ -1,4 +1,4 @@
-"""`openoutcry bench compare`: the venue beside an echo, both driven by the same loop in the same run."""
+"""`openoutcry bench compare`: venue and echo, driven by the same loop in the same run."""
 
 import statistics
 from collections.abc import Sequence
@@ -39,10 +39,10 @@ def compare(
     settings: Sequence[str],
     json_file: str | None,
 ) -> None:
-    """Measure venue and echo alternately: throughput with full windows, and the unloaded round trip.
+    """Measure venue and echo in turns: throughput with full windows, and the unloaded round trip.
 
-    Prints medians, and the median and range of the pairwise ratios. The status is 1 when a report did
-    not fit its order.
+    Prints medians, and the median and range of the pairwise ratios. The status is 1 when a report
+    did not fit its order.
     """
     import sys
 

@@ -1,7 +1,7 @@
 """The client loop: sockets on an epoll, one kernel call and one send for each socket that is ready.
 
-The same loop drives the venue and the echo that it is compared with: what is sent, and how replies are
-judged, is behind `Exchange`.
+The same loop drives the venue and the echo that it is compared with: what is sent, and how replies
+are judged, is behind `Exchange`.
 """
 
 import select
@@ -212,12 +212,11 @@ class Driver:
             answer = self._exchange.session_frame(c, bytes(self._inputs[c][start:end]))
             row["in_start"] = end
             self._append(c, answer)
-            now = time.perf_counter_ns()
-            if closed:
-                status = self._exchange.turn(c, 0, now)
-            else:
-                status = self._exchange.receive(c, 0, now)
+            status = self._exchange.receive(c, 0, time.perf_counter_ns())
         self._send(c)
+        if closed and not self._is_blocked[c]:
+            # The turn that was cut short did not fill the window.
+            self._check(c, self._exchange.turn(c, 0, time.perf_counter_ns()), closed=False)
 
     def _append(self, c: int, data: bytes) -> None:
         """Put bytes of a session behind what waits to be sent."""

@@ -1,4 +1,4 @@
-"""`openoutcry bench echo`: what TCP itself costs here, measured with the load generator's own loop."""
+"""`openoutcry bench echo`: what TCP itself costs here, measured with the generator's own loop."""
 
 import statistics
 import subprocess

@@ -26,7 +26,7 @@ def echo_turn(
     came: int,
     now: int,
 ) -> int:
-    """Check the numbers of all messages that came back, then write the batches that the window has room for.
+    """Check all messages that came back, then write the batches that the window has room for.
 
     totals: bytes a message, messages a batch, window, messages back, mismatches, budget.
     """

@@ -1,7 +1,8 @@
-"""The yardstick's servers: whatever comes is sent back. Run as a process: `… echo_server uvloop|native`.
+"""The yardstick's servers: whatever comes is sent back; each a process of its own.
 
-`uvloop` is a Protocol whose data_received calls transport.write; `native` is one loop over epoll_wait,
-recv and send in a kernel, without Python in between: what this machine's TCP costs by itself.
+`uvloop` is a Protocol whose data_received calls transport.write; `native` is one loop over
+epoll_wait, recv and send in a kernel, without Python in between: what this machine's TCP costs by
+itself.
 """
 
 import asyncio

@@ -111,7 +111,7 @@ class VenueExchange:
         plan["budget"] = budget
 
     def logon(self, c: int, sock: socket.socket) -> None:
-        """Open session `c`; what came behind the logon is left in its buffer. Raises DriverError."""
+        """Open session `c`; what came behind the logon stays in its buffer. Raises DriverError."""
         session = self.sessions[c]
         data = bytearray()
         try:
@@ -167,7 +167,7 @@ class VenueExchange:
             told = decimal_parts(defined.tick), decimal_parts(defined.lot)
             if told != (symbol.tick_parts, symbol.lot_parts):
                 raise DriverError(
-                    f"{symbol.name}: tick and lot are {defined.tick} and {defined.lot} in the venue, "
+                    f"{symbol.name}: tick and lot are {defined.tick} and {defined.lot} there, "
                     f"{symbol.tick} and {symbol.lot} in the scenario"
                 )
             self.load.markets[place]["number"] = defined.number

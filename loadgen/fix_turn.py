@@ -107,7 +107,7 @@ def new_wire(
 
 
 @lean_part
-def _units(mantissa: int, scale: int, unit_mantissa: int, unit_scale: int) -> int:
+def _units(mantissa: int, scale: Any, unit_mantissa: int, unit_scale: int) -> int:
     """Return a decimal in ticks or lots; NOT_GIVEN less one, which fits nothing, if not whole."""
     if scale < unit_scale:
         mantissa *= POWERS[unit_scale - scale]

@@ -1,6 +1,7 @@
 """A log-linear histogram in a kernel: HdrHistogram's own layout with two significant digits.
 
-Values up to 255 have a bucket each; above, each octave has 128, so a bucket is less than 0.8 % wide.
+Values up to 255 have a bucket each; above, each octave has 128, so a bucket is less than 0.8 %
+wide.
 """
 
 from typing import Any
@@ -40,7 +41,7 @@ def bucket_ends(bucket: int) -> tuple[int, int]:
 
 
 def value_at(histogram: NDArray[np.int64], percent: float) -> int:
-    """Return the value at a percentile: the largest of its bucket, as HdrHistogram does; 0 if empty."""
+    """Return the value at a percentile: the largest of its bucket, as HdrHistogram does."""
     total = int(histogram.sum())
     if not total:
         return 0

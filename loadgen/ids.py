@@ -1,4 +1,4 @@
-"""The generator's ClOrdIDs: a number of 50 bits as ten characters of base 32, behind six of a prefix.
+"""The generator's ClOrdIDs: 50 bits as ten characters of base 32, behind a prefix of six.
 
 All in words: `id0` holds the prefix and two characters, `id1` the other eight.
 """
@@ -69,7 +69,7 @@ def eight_values(word: Any) -> Any:
 
 
 @inlined_kernel
-def encode_id(prefix: Any, slot: int, generation: int) -> tuple[Any, Any]:
+def encode_id(prefix: Any, slot: Any, generation: Any) -> tuple[Any, Any]:
     """Return (id0, id1) of a slot and generation."""
     number = (np.uint64(generation) << np.uint64(SLOT_BITS)) | np.uint64(slot)
     top = eight_digits(number >> _U40)
@@ -86,4 +86,5 @@ def decode_id(prefix: Any, id0: Any, id1: Any) -> int:
     lower = eight_values(id1)
     if eight_digits(lower) != id1:
         return -1
-    return np.int64((upper << _U40) | lower)
+    number: Any = np.int64((upper << _U40) | lower)
+    return number

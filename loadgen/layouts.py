@@ -1,8 +1,8 @@
 """What the generator remembers, as rows: its orders, the requests in flight, connections, markets.
 
-A ClOrdID is 16 characters: four of the run, two of the connection, ten of base 32 that hold the order's
-slot (18 bits) and a generation (32 bits) that no other request of the connection has with this slot. So a
-report leads to its order without a search.
+A ClOrdID is 16 characters: four of the run, two of the connection, ten of base 32 that hold the
+order's slot (18 bits) and a generation (32 bits) that no other request of the connection has with
+this slot. So a report leads to its order without a search.
 """
 
 from enum import IntEnum

@@ -12,6 +12,7 @@ from openoutcry.loadgen.layouts import Count, Load, Phase
 from openoutcry.loadgen.report import latency_us, machine, mismatches, rejects, versions
 from openoutcry.loadgen.scenario import Scenario
 from openoutcry.loadgen.workload import (
+    is_cleaned,
     new_load,
     resting_orders,
     start_measuring,
@@ -53,7 +54,7 @@ class RunOptions:
 
 
 def run(options: RunOptions) -> dict[str, Any]:
-    """Run, and return the result as `load --json` writes it; errors are counted in it, not raised."""
+    """Run, and return the result as `load --json` writes it; errors are counted, not raised."""
     in_flight = max(_OPEN_LOOP_IN_FLIGHT if options.rate else options.window, _FILL_WINDOW)
     load = new_load(
         options.scenario,
@@ -121,7 +122,12 @@ def _phases(
             driver.run_closed(watched)
 
     start_phase(load, Phase.FILL, _FILL_WINDOW)
-    driver.run_closed(lambda: progress.show("filling the book") or is_answered())
+
+    def is_filled() -> bool:
+        progress.show("filling the book")
+        return is_answered()
+
+    driver.run_closed(is_filled)
     start_phase(load, Phase.MIX, _OPEN_LOOP_IN_FLIGHT if options.rate else options.window)
     warm_until = time.perf_counter() + options.warmup_s
     go(lambda: time.perf_counter() >= warm_until, "warming up")
@@ -143,7 +149,8 @@ def _phases(
     # What follows is not part of the figures, only of the checks.
     measured = counts.copy()
     start_phase(load, Phase.CLEAN, _FILL_WINDOW)
-    driver.run_closed(lambda: is_answered() and resting_orders(load) == 0)
+    driver.run_closed(lambda: is_cleaned(load))
+    resting.append(resting_orders(load))
     start_phase(load, Phase.QUIET, 0)
     counts[:] = measured
     return start_ns
@@ -158,6 +165,10 @@ def _result(
     if open_requests:
         texts.append(f"{open_requests} requests were not answered")
     errors = found + open_requests + len(texts) - bool(open_requests)
+    left_open = resting[2] if len(resting) > 2 else 0
+    if left_open:
+        errors += 1
+        texts.append(f"{left_open} orders could not be cancelled at the end")
     if options.is_own_venue and not errors:
         # All traders are ours: what one bought another sold.
         for place, symbol in enumerate(options.scenario.symbols):
@@ -192,7 +203,7 @@ def _result(
             for name in ("new", "cancel", "replace", "marketable")
         },
         "foreign_reports": counts["foreign"],
-        "resting_orders": resting,
+        "resting_orders": resting[:2],
         "bytes_per_order": counts["bytes_out"] / answered,
         "bytes_per_report": counts["bytes_in"] / max(counts["reports"], 1),
         "scenario": options.scenario_name,

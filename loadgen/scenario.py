@@ -30,7 +30,7 @@ class Shares(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Symbol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A symbol to be traded. Tick and lot must be the venue's; binary venues tell, and are checked."""
+    """A symbol to be traded. Tick and lot must be the venue's (checked where the venue tells)."""
 
     name: Annotated[str, Meta(pattern=r"^[!-~]{1,24}$")]
     tick: Decimal
@@ -75,7 +75,7 @@ class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def decimal_parts(text: str) -> tuple[int, int]:
-    """Return (mantissa, scale) of a plain decimal: value = mantissa × 10^-scale; "0.50" is (5, 1)."""
+    """Return (mantissa, scale) of a plain decimal, mantissa × 10^-scale; "0.50" is (5, 1)."""
     if not _DECIMAL.fullmatch(text):
         raise ValueError(f"{text!r} is not a plain decimal number")
     whole, _, fraction = text.partition(".")

@@ -1,7 +1,7 @@
 """Logon, heartbeats and logout of the generator's connections: what is rare, in plain Python.
 
-A session gets whole frames that the kernels do not take, and returns bytes to be sent. It shares the
-sequence numbers with the kernels through its row of CONNECTION.
+A session gets whole frames that the kernels do not take, and returns bytes to be sent. It shares
+the sequence numbers with the kernels through its row of CONNECTION.
 """
 
 from typing import Any, Protocol

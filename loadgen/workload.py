@@ -6,7 +6,6 @@ Nothing here knows a wire or a clock: the same seed and the same reports give th
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.loadgen.histogram import new_histogram
@@ -188,6 +187,12 @@ def resting_orders(load: Load) -> int:
     return int(((orders["state"] == _OPEN) & (orders["tif"] != _IOC)).sum())
 
 
+def is_cleaned(load: Load) -> bool:
+    """Tell whether every order was tried to be cancelled, and every request is answered."""
+    rows = load.connections
+    return bool((rows["cursor"] >= rows["top"]).all()) and unanswered(load) == 0
+
+
 def unanswered(load: Load) -> int:
     """Return how many requests are in flight."""
     return int(load.pending.size - load.connections["free_pending"].sum())
@@ -208,7 +213,8 @@ def _random(connection: Any) -> int:
     bits ^= bits >> _S7
     bits ^= bits << _S17
     connection["random"] = bits
-    return np.int64(bits >> _U(1))
+    positive: Any = np.int64(bits >> _U(1))
+    return positive
 
 
 @lean_part
@@ -257,10 +263,10 @@ def _next_to_clean(load: Load, c: int, connection: Any) -> int:
     """Return the next slot with an order to be cancelled, or NIL."""
     while connection["cursor"] < connection["top"]:
         slot = connection["cursor"]
+        connection["cursor"] = slot + 1
         order = load.orders[c, slot]
         if order["state"] == _OPEN and order["pending"] == NIL and order["tif"] != _IOC:
             return slot
-        connection["cursor"] = slot + 1
     return NIL
 
 
@@ -329,7 +335,7 @@ def _ask_new(load: Load, c: int, connection: Any, kind: int, bits: int, now: int
         price = _new_price(plan, market, side, bits >> 20)
         load.counts[Count.NEW] += 1
     connection["free_slots"] -= 1
-    slot = np.int64(load.free_slots[c, connection["free_slots"]])
+    slot: Any = np.int64(load.free_slots[c, connection["free_slots"]])
     connection["top"] = max(connection["top"], slot + 1)
     order = load.orders[c, slot]
     action["price"] = price
@@ -391,7 +397,7 @@ def _ask_change(load: Load, c: int, connection: Any, slot: int, kind: int, now: 
 
 @lean_kernel
 def next_action(load: Load, c: int, now: int) -> bool:
-    """Choose connection `c`'s next request, note it as in flight since `now`, and fill `load.action`.
+    """Choose connection `c`'s next request, in flight since `now`, and fill `load.action`.
 
     Return False when there is nothing to ask: the window is full, or the phase has nothing more.
     """

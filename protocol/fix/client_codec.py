@@ -1,8 +1,8 @@
 """The client side's kernels: ORDER_REQUEST rows to D, F and G; 8 and 9 to CLIENT_REPORT rows.
 
-For programs that send and check very many orders; the asyncio client uses the Message class. A client is
-told no data dictionary here: fields may come in any order, and those that have no place in the row are
-passed over. Decimals are mantissa × 10^-scale.
+For programs that send and check very many orders; the asyncio client uses the Message class. A
+client is told no data dictionary here: fields may come in any order, and those that have no place
+in the row are passed over. Decimals are mantissa × 10^-scale.
 
 Fields sent, in this order ([] where the row has them):
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, kernel
+from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.protocol.binary.words import address_of, load_byte, load_word, store_word
 from openoutcry.protocol.fix.digits import chars, put_decimal, put_number, put_time, put_words
 from openoutcry.protocol.fix.layouts import GARBLED, OTHER, PARTIAL
@@ -29,7 +29,7 @@ from openoutcry.protocol.fix.swar import (
     trailing_zeros,
 )
 
-#: A well-formed ExecutionReport or OrderCancelReject: the row is filled. (Also PARTIAL, OTHER, GARBLED.)
+#: A well-formed ExecutionReport or OrderCancelReject: the row is filled.
 REPORT = 1
 
 #: Room that a request needs from its position on.
@@ -180,7 +180,7 @@ def client_header(sender: str, target: str) -> NDArray[np.uint8]:
     return header
 
 
-@inline_kernel
+@lean_part
 def _sum_bytes(start: int, stop: int) -> int:
     """Return the sum of bytes modulo 256, eight at a time in lanes of 16 bits (up to 1 KB)."""
     lanes = _NUL
@@ -193,10 +193,11 @@ def _sum_bytes(start: int, stop: int) -> int:
         lanes += (word & _EVEN) + ((word >> _U8) & _EVEN)
     lanes += lanes >> _U32
     lanes += lanes >> _U16
-    return np.int64(lanes & np.uint64(0xFF))
+    total: Any = np.int64(lanes & np.uint64(0xFF))
+    return total
 
 
-@kernel
+@lean_kernel
 def encode_request(
     out: NDArray[Any],
     pos: int,
@@ -209,16 +210,19 @@ def encode_request(
 ) -> int:
     """Write row `k` of `requests` (ORDER_REQUEST) at `pos` of `out`; return where it ends.
 
-    out: uint8 with room for MAX_REQUEST_BYTES from `pos`; headers: rows from `client_header`, of which row
-    `session` is used; times: int64, twelve zeros at first, remembered between calls; utc_ms:
-    SendingTime(52) and TransactTime(60). Return -1 where a body has fewer than 100 bytes or more than 999.
+    out: uint8 with room for MAX_REQUEST_BYTES from `pos`; headers: rows from `client_header`, of
+    which row `session` is used; times: int64, twelve zeros at first, remembered between calls;
+    utc_ms: SendingTime(52) and TransactTime(60). Return -1 where a body has fewer than 100 bytes or
+    more than 999.
     """
     row = requests[k]
     base = address_of(out)
     header = address_of(headers) + session * headers.shape[1]
     cache = address_of(times)
     start = base + pos
-    kind = np.int64(row["msg_type"])
+    kind: Any = np.int64(row["msg_type"])
+    price_scale: Any = np.int64(row["price_scale"])
+    qty_scale: Any = np.int64(row["qty_scale"])
     at = start + _BODY_START
     store_word(at, _MSG_TYPE | kind << 24 | _SOH << 32)
     at += 5
@@ -253,13 +257,13 @@ def encode_request(
     store_word(at + 16, load_word(sending_time + 16))
     at += 22
     store_word(at, _ORDER_QTY)
-    at = put_decimal(at + 3, row["qty"], np.int64(row["qty_scale"]))
+    at = put_decimal(at + 3, row["qty"], qty_scale)
     if kind != _CANCEL:
         store_word(at, _ORD_TYPE | (np.int64(row["ord_type"]) + _ASCII_ZERO) << 32)
         at += 5
         if row["ord_type"] == _LIMIT:
             store_word(at, _PRICE)
-            at = put_decimal(at + 4, row["price"], np.int64(row["price_scale"]))
+            at = put_decimal(at + 4, row["price"], price_scale)
         store_word(at, _TIF | (np.int64(row["tif"]) + _ASCII_ZERO) << 32)
         at += 5
     store_word(at, _SOH)
@@ -288,7 +292,7 @@ def encode_request(
     return at + _CHECKSUM_BYTES - base
 
 
-# --- reports ---------------------------------------------------------------------------------------
+# --- reports --------------------------------------------------------------------------------------
 
 _ZEROS = np.uint64(0x3030_3030_3030_3030)
 _POINTS = np.uint64(0x1E1E_1E1E_1E1E_1E1E)  # "." less "0", by exclusive or
@@ -309,7 +313,7 @@ _POWERS = np.array([10**n for n in range(19)], np.int64)
 _SCALE_MAX = 18
 
 
-@inline_kernel
+@lean_part
 def _read_eight(start: int, length: int) -> tuple[int, int]:
     """Read 1 to 8 digits with at most one point: (number, digits behind the point).
 
@@ -319,7 +323,7 @@ def _read_eight(start: int, length: int) -> tuple[int, int]:
     digits = (load_word(start) ^ _ZEROS) << shift
     other = digits ^ _POINTS
     found = (other - _ONES) & ~other & _HIGHS
-    behind = -1
+    behind: Any = -1
     if found != _NUL:
         # Close the gap: what stands before the point moves up by a byte.
         bits = np.uint64(trailing_zeros(found)) & _INDEX
@@ -334,10 +338,11 @@ def _read_eight(start: int, length: int) -> tuple[int, int]:
     pairs = digits * _U10 + (digits >> _U8)
     high = (pairs & _LOW_PAIR) * _MUL_1
     low = ((pairs >> _U16) & _LOW_PAIR) * _MUL_2
-    return np.int64((high + low) >> _U32), behind
+    number: Any = np.int64((high + low) >> _U32)
+    return number, behind
 
 
-@kernel
+@lean_kernel
 def _read_long_decimal(start: int, length: int) -> tuple[int, int]:
     """Read any decimal that read_decimal takes, byte by byte."""
     sign = 1
@@ -348,6 +353,7 @@ def _read_long_decimal(start: int, length: int) -> tuple[int, int]:
     mantissa = 0
     scale = _BAD
     digits = 0
+    is_number = False
     while start < stop:
         byte = load_byte(start)
         if byte == ord("."):
@@ -356,6 +362,7 @@ def _read_long_decimal(start: int, length: int) -> tuple[int, int]:
             scale = 0
         elif _ASCII_ZERO <= byte <= _ASCII_ZERO + 9:
             mantissa = mantissa * 10 + byte - _ASCII_ZERO
+            is_number = True
             if mantissa > 0:
                 digits += 1
             if scale != _BAD:
@@ -363,12 +370,12 @@ def _read_long_decimal(start: int, length: int) -> tuple[int, int]:
         else:
             return 0, _BAD
         start += 1
-    if digits > _SCALE_MAX or scale > _SCALE_MAX or stop - start == length:
+    if digits > _SCALE_MAX or scale > _SCALE_MAX or not is_number:
         return 0, _BAD
     return sign * mantissa, max(scale, 0)
 
 
-@inline_kernel
+@lean_part
 def read_decimal(start: int, length: int) -> tuple[int, int]:
     """Read `length` characters as a decimal of up to 18 digits: (mantissa, scale), or scale -1."""
     if length > 8:
@@ -388,7 +395,7 @@ def read_decimal(start: int, length: int) -> tuple[int, int]:
     return number, max(behind, 0)
 
 
-@inline_kernel
+@lean_part
 def _word_at(start: int, length: int, index: int) -> Any:
     """Return the characters 8 index … of a text as a word, NUL-padded."""
     left = length - 8 * index
@@ -400,7 +407,7 @@ def _word_at(start: int, length: int, index: int) -> Any:
     return word
 
 
-@inline_kernel
+@lean_part
 def _read_identifier(start: int, length: int) -> int:
     """Read {letter}{shard}-{seq} as shard << 48 | seq; -1 for any other text."""
     dash = start + 2
@@ -423,7 +430,7 @@ def _read_identifier(start: int, length: int) -> int:
     return shard << _SHARD_SHIFT | seq
 
 
-@inline_kernel
+@lean_part
 def _clear(row: Any) -> None:
     row["ref_seq"] = 0
     row["order_id"] = 0
@@ -475,7 +482,7 @@ def _clear(row: Any) -> None:
     row["seq"] = 0
 
 
-@inline_kernel
+@lean_part
 def _frame(start: int, stop: int, max_bytes: int) -> tuple[int, int, int]:
     """Return (status, body, trailer): OTHER for a whole frame, whose sum is not checked yet."""
     if stop - start < _BODY_START + _CHECKSUM_BYTES:
@@ -504,9 +511,9 @@ def _frame(start: int, stop: int, max_bytes: int) -> tuple[int, int, int]:
     return OTHER, body, trailer
 
 
-@inline_kernel
+@lean_part
 def _is_sum_right(start: int, trailer: int) -> bool:
-    """Tell whether `10=ddd|` stands at the trailer with the sum of all before, and SOH before it."""
+    """Tell whether SOH and `10=ddd|` stand at the trailer, with the sum of all before."""
     total = _sum_bytes(start, trailer)
     hundreds = total // 100
     tens = (total - hundreds * 100) // 10
@@ -516,7 +523,7 @@ def _is_sum_right(start: int, trailer: int) -> bool:
     return found == wanted and load_byte(trailer - 1) == _SOH
 
 
-@kernel
+@lean_kernel
 def decode_report(
     buf: NDArray[Any], start: int, end: int, max_bytes: int, values: NDArray[Any], k: int
 ) -> int:
@@ -524,9 +531,9 @@ def decode_report(
 
     `buf` is uint8 and may be read SPARE_BYTES (protocol.fix.layouts) behind `end`.
 
-    Returns REPORT; OTHER, a whole frame of another type (of the row, frame_end, seq, msg_type, ref_seq and
-    is_poss_dup count); PARTIAL (frame_end is where it will end, 0 while not known); or GARBLED: framing,
-    length, sum or a field is wrong.
+    Returns REPORT; OTHER, a whole frame of another type (of the row, frame_end, seq, msg_type,
+    ref_seq and is_poss_dup count); PARTIAL (frame_end is where it will end, 0 while not known); or
+    GARBLED: framing, length, sum or a field is wrong.
     """
     row = values[k]
     base = address_of(buf)
@@ -545,9 +552,7 @@ def decode_report(
         return GARBLED
     msg_type = load_byte(pos + 3)
     row["msg_type"] = msg_type
-    is_report = load_byte(pos + 4) == _SOH and (
-        msg_type == _EXECUTION_REPORT or msg_type == _CANCEL_REJECT
-    )
+    is_report = load_byte(pos + 4) == _SOH and (msg_type in (_EXECUTION_REPORT, _CANCEL_REJECT))
     _clear(row)
     present = np.int64(0)
     block = pos
@@ -590,7 +595,7 @@ def decode_report(
             row["account2"] = _word_at(value, length, 2)
             row["account3"] = _word_at(value, length, 3)
             present |= Field.ACCOUNT
-        elif tag == 34 or tag == 45:
+        elif tag in (34, 45):
             number, scale = read_decimal(value, length)
             if scale != 0 or number < 0:
                 return GARBLED
@@ -649,7 +654,7 @@ def decode_report(
             present |= Field.AVG_PX
             if scale < 0:
                 return GARBLED
-        elif tag == 102 or tag == 103:
+        elif tag in (102, 103):
             number, scale = read_decimal(value, length)
             if scale != 0 or length > 4:
                 return GARBLED
