@@ -21,7 +21,7 @@ from openoutcry.engine.match import process_batch
 from openoutcry.engine.records import COMMAND, REPORT
 from openoutcry.engine.words import as_signed, as_unsigned, mix
 
-_CHUNK = 1024
+_CHUNK = 256
 _NIBBLES = 0x0F0F0F0F0F0F0F0F
 _LETTERS = 0x4141414141414141
 _SUFFIX = int.from_bytes(b"-BENCH01", "little")
