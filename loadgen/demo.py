@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -339,6 +340,11 @@ def _text(value: Decimal) -> str:
     return format(value.normalize(), "f")
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    # Not by way of SIGINT, which a shell's background job ignores.
+    raise KeyboardInterrupt
+
+
 @click.command()
 @click.option("--json", "is_json", is_flag=True, help="Print one JSON object, and nothing else.")
 @click.option(
@@ -358,7 +364,7 @@ def demo(is_json: bool, duration: float, seed: int) -> None:
     """
     from openoutcry.loadgen.demo_view import HumanView, SilentView
 
-    signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
     view = SilentView() if is_json else HumanView()
     try:
         result = _Demo(duration, seed, view).run()
