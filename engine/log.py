@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, lean_kernel
+from openoutcry.config.jit import inline_kernel, lean_kernel, lean_part
 from openoutcry.engine.atomics import store_release
 from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
+from openoutcry.engine.words import wrap_mul
 
 MAGIC = 0x31424F4F
 HEADER_WORDS = 6
@@ -50,10 +51,10 @@ def batch_words(commands: int, rings: int) -> int:
     return HEADER_WORDS + rings + commands * MAX_LOGGED_WORDS
 
 
-@inline_kernel
+@lean_part
 def _mix(state: int, word: int) -> int:
     # Multiply and fold: each input bit reaches the whole word, and order matters.
-    state = (state ^ word) * 0x2545F4914F6CDD1D
+    state = wrap_mul(state ^ word, 0x2545F4914F6CDD1D)
     return state ^ ((state >> 29) & 0x7FFFFFFFF)
 
 

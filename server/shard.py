@@ -3,6 +3,7 @@ core."""
 
 import logging
 import os
+import secrets
 import signal
 import time
 from pathlib import Path
@@ -76,7 +77,11 @@ class Shard:
         self.log.map_next()
         self.reports.map_next()
         self.book: Book = create_book(
-            book_capacity(config), shard=index, events=memory.events[index]
+            book_capacity(config),
+            shard=index,
+            events=memory.events[index],
+            # Where identifiers lie in the hash table; no report and no hash depends on it.
+            seed=secrets.randbits(63),
         )
         self._eventfds = np.array(eventfds, np.int64)
         base = int(memory.gateways.ctypes.data)
