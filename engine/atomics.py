@@ -1,9 +1,8 @@
 """Atomic loads and stores, fences, clocks and futex calls on integer addresses, for use in kernels.
 
-A plain `while cursor[0] == seen` is hoisted out of the loop by LLVM and never sees the other side's store;
-these intrinsics emit atomic instructions that may not be. Without the JIT they run through ctypes,
-which is
-enough for single-process tests.
+A plain `while cursor[0] == seen` is hoisted out of the loop by LLVM and never sees the other side's
+store; these intrinsics emit atomic instructions that may not be. Without the JIT they run through
+ctypes, which is enough for single-process tests.
 """
 
 import ctypes
