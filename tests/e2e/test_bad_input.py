@@ -345,7 +345,8 @@ def test_connections_beyond_the_limit_are_closed_at_once(tmp_path: Path):
                 return True
 
         wait_for(find_room)
-        for peer in (*peers, other):
+        other.close()
+        for peer in peers:
             peer.close()
 
 

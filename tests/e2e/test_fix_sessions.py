@@ -17,8 +17,8 @@ def again(venue: Venue) -> Iterator[Callable[..., FixPeer]]:
     peers: list[FixPeer] = []
 
     def make(before: FixPeer) -> FixPeer:
-        numbers = {"next_out": before.next_out, "next_in": before.next_in}
-        peers.append(FixPeer(venue.port("fix"), before.comp_id, **numbers))
+        port, numbers = venue.port("fix"), (before.next_out, before.next_in)
+        peers.append(FixPeer(port, before.comp_id, next_out=numbers[0], next_in=numbers[1]))
         return peers[-1]
 
     yield make
