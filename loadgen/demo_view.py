@@ -126,29 +126,30 @@ class HumanView:
         how = "kernels compiled" if result["kernels_compiled"] else "kernels from the cache"
         self._print(Text.assemble("ready in ", (f"{result['ready_s']:.2f} s", "bold"), f" ({how})"))
         self._print(
-            f"FIX {venue['fix']}, binary {venue['binary']}, HTTP {venue['http']}; "
-            f"durability {venue['durability']}"
+            f"FIX {venue['fix']}, binary {venue['binary']}, HTTP {venue['http']}\n"
+            f"durability: {venue['durability']}"
         )
 
     def measuring(self, phase: str, duration_s: float, connections: int, window: int) -> None:
         """Begin a section with a table."""
         if phase == "latency":
             self._section("2. Latency of individual orders")
-            text = "one order in flight: from sending it to its answer, in µs"
+            text = "one order in flight, from sending it to its answer; in µs"
         else:
             self._section("3. Throughput")
-            text = f"{connections} connections, up to {window:,} orders in flight on each"
+            text = f"{connections} connections, up to {window:,} orders in flight on each; in ms"
         self._print(f"{text}; {duration_s:.1f} s", style="dim")
-        head = "{:<10}{:>12}".format("", "orders" if phase == "latency" else "orders/s")
-        head += "".join(f"{name:>10}" for name in _PERCENTILES)
-        self._print(head + ("" if phase == "latency" else "  µs"), style="bold")
+        head = f"{'':<10}{'orders' if phase == 'latency' else 'orders/s':>12}"
+        self._print(head + "".join(f"{name:>10}" for name in _PERCENTILES), style="bold")
 
     def measured(self, phase: str, protocol: str, figures: dict[str, Any]) -> None:
-        """Print a row."""
-        count = figures["acked"] if phase == "latency" else figures["acked_per_s"]
-        latency = figures["latency_us"]
+        """Print a row: latency of one order in µs, under full load in ms."""
+        is_single = phase == "latency"
+        count = figures["acked"] if is_single else figures["acked_per_s"]
         row = f"{NAMES[protocol]:<10}{count:>12,.0f}"
-        row += "".join(f"{_us(latency[name]):>10}" for name in _PERCENTILES)
+        for name in _PERCENTILES:
+            latency_us = figures["latency_us"][name]
+            row += f"{_us(latency_us) if is_single else f'{latency_us / 1000:,.1f}':>10}"
         self._print(row)
         if figures["errors"]:
             self._print(f"{figures['errors']} errors", style="bold red")
@@ -237,12 +238,11 @@ def _summary(result: dict[str, Any]) -> RenderableType:
     table.add_row("ready after", f"{result['ready_s']:.2f} s")
     symbol = trading["symbol"]
     table.add_row(f"{symbol}, trades", f"{trading['trades']:,} ({trading['trades_per_s']:,.1f}/s)")
-    volume = f"{Decimal(trading['volume']):,f} for {Decimal(trading['notional']):,.2f}"
-    table.add_row(f"{symbol}, volume and value", volume)
+    volume, notional = Decimal(trading["volume"]), Decimal(trading["notional"])
+    table.add_row(f"{symbol}, volume", f"{volume:,f} BTC for {notional:,.2f} USDT")
     if trading["spread_bps_mean"] is not None:
         table.add_row(f"{symbol}, mean spread", f"{trading['spread_bps_mean']:.3f} bps")
-    table.add_row("the venue served in all", f"{venue['orders']:,} orders")
-    table.add_row("and made", f"{venue['trades']:,} trades")
+    table.add_row("all phases", f"{venue['orders']:,} orders, {venue['trades']:,} trades")
     table.add_row("errors", f"{len(result['errors'])}")
     return Group(orders, "", table)
 
