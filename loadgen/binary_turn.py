@@ -9,6 +9,7 @@ from openoutcry.config.jit import lean_kernel, lean_part
 from openoutcry.loadgen.check import (
     Mismatch,
     apply_report,
+    expect_order,
     fail,
     keep_verdict,
     refuse_request,
@@ -62,18 +63,16 @@ def _receive(load: Load, wire: BinaryWire, c: int, now: int) -> int:
     connection = load.connections[c]
     buf = wire.received[c]
     end = connection["in_end"]
-    row = load.report[0]
-    while True:
-        start = connection["in_start"]
-        status = decode_report(buf, start, end, MAX_PAYLOAD_BYTES, load.report, 0)
-        if status == PARTIAL:
-            return _DONE
-        if status == OTHER:
-            connection["frame_end"] = row["frame_end"]
-            return _SESSION
-        if status != REPORT:
-            return _GARBLED
-        connection["in_start"] = row["frame_end"]
+    status = decode_report(buf, connection["in_start"], end, MAX_PAYLOAD_BYTES, load.report, 0)
+    this = 0
+    while status == REPORT:
+        row = load.report[this]
+        start = row["frame_end"]
+        # The next report's order comes into the cache while this one is looked at.
+        status = decode_report(buf, start, end, MAX_PAYLOAD_BYTES, load.report, 1 - this)
+        if status == REPORT:
+            expect_order(load, c, 1 - this)
+        connection["in_start"] = start
         if row["seq"] != connection["next_in"] or row["repeated"] != 0:
             fail(load.verdict[0], Mismatch.SEQ, connection["next_in"], row["seq"])
         connection["next_in"] = row["seq"] + 1
@@ -81,9 +80,16 @@ def _receive(load: Load, wire: BinaryWire, c: int, now: int) -> int:
             load.counts[Count.REPORTS] += 1
             fail(load.verdict[0], Mismatch.REFUSED, 0, np.int64(row["reason"]))
             refuse_request(load, c, row["ref_seq"], np.int64(row["reason"]), now)
-            keep_verdict(load, c)
+            keep_verdict(load, c, this)
         else:
-            apply_report(load, c, now)
+            apply_report(load, c, this, now)
+        this = 1 - this
+    if status == PARTIAL:
+        return _DONE
+    if status == OTHER:
+        connection["frame_end"] = load.report[this]["frame_end"]
+        return _SESSION
+    return _GARBLED
 
 
 @lean_part

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import inlined_kernel, lean_kernel, lean_part
 from openoutcry.loadgen.histogram import record
-from openoutcry.loadgen.ids import decode_id, encode_id
+from openoutcry.loadgen.ids import decode_id, encode_id, slot_of
 from openoutcry.loadgen.layouts import (
     MISMATCHES_KEPT,
     NIL,
+    ORDER,
     SHARDS_MAX,
     SLOT_BITS,
     Action,
@@ -23,6 +24,7 @@ from openoutcry.loadgen.layouts import (
     Load,
     OrderState,
 )
+from openoutcry.loadgen.prefetch import prefetch
 from openoutcry.protocol.binary.enums import (
     AVG_PX_SCALE,
     Liquidity,
@@ -33,6 +35,7 @@ from openoutcry.protocol.binary.enums import (
     TimeInForce,
 )
 from openoutcry.protocol.binary.layouts import NO_AVG_PX
+from openoutcry.protocol.binary.words import address_of
 
 
 class Mismatch(IntEnum):
@@ -99,6 +102,7 @@ _ASKED_MARKETABLE = int(Action.MARKETABLE)
 _FREE = int(OrderState.FREE)
 _OPEN = int(OrderState.OPEN)
 _FINISHED = int(OrderState.FINISHED)
+_ORDER_BYTES = ORDER.itemsize
 _SLOT_MASK = (1 << SLOT_BITS) - 1
 _SHARD_SHIFT = 48
 _ZERO = np.uint64(0)
@@ -124,7 +128,7 @@ def fail(verdict: Any, code: int, expected: Any, got: Any) -> None:
 
 
 @lean_kernel
-def keep_verdict(load: Load, c: int) -> None:
+def keep_verdict(load: Load, c: int, k: int) -> None:
     """Count the mismatch found in the report at hand, keep the first few, and start anew."""
     plan = load.plan[0]
     number = plan["mismatches"]
@@ -136,7 +140,7 @@ def keep_verdict(load: Load, c: int) -> None:
         row["code"] = verdict["code"]
         row["expected"] = verdict["expected"]
         row["got"] = verdict["got"]
-        load.mismatches[number]["report"] = load.report[0]
+        load.mismatches[number]["report"] = load.report[k]
     verdict["code"] = 0
 
 
@@ -333,9 +337,9 @@ def _is_expected(asked: Any, state: Any, kind: Any) -> bool:
 
 
 @lean_part
-def _follow(load: Load, c: int, order: Any, slot: int, asked: int, now: int) -> None:
+def _follow(load: Load, c: int, k: int, order: Any, slot: int, asked: int, now: int) -> None:
     """Check a report of a kind that can be, and let the order follow it."""
-    row = load.report[0]
+    row = load.report[k]
     verdict = load.verdict[0]
     kind = np.int64(row["kind"])
     is_answer = asked != 0
@@ -389,10 +393,20 @@ def _follow(load: Load, c: int, order: Any, slot: int, asked: int, now: int) -> 
         _free(load, c, order, slot)
 
 
-@lean_kernel
-def apply_report(load: Load, c: int, now: int) -> None:
-    """Check the report in `load.report` that connection `c` received at `now`, and follow it."""
-    row = load.report[0]
+@lean_part
+def expect_order(load: Load, c: int, k: int) -> None:
+    """Ask for the row of the order that report `k` is about: it is looked at soon."""
+    row = load.report[k]
+    slot: Any = np.int64(slot_of(row["id1"]))
+    if slot < load.orders.shape[1]:
+        orders = address_of(load.orders)
+        prefetch(orders + (c * load.orders.shape[1] + slot) * _ORDER_BYTES)
+
+
+@inlined_kernel
+def apply_report(load: Load, c: int, k: int, now: int) -> None:
+    """Check report `k` of `load.report`, which connection `c` received at `now`, and follow it."""
+    row = load.report[k]
     verdict = load.verdict[0]
     load.counts[Count.REPORTS] += 1
     number = decode_id(load.connections[c]["prefix"], row["id0"], row["id1"])
@@ -419,9 +433,9 @@ def apply_report(load: Load, c: int, now: int) -> None:
         elif not _is_expected(asked, state, kind):
             fail(verdict, Mismatch.KIND, asked, kind)
         else:
-            _follow(load, c, order, slot, asked, now)
+            _follow(load, c, k, order, slot, asked, now)
     if verdict["code"] != 0:
-        keep_verdict(load, c)
+        keep_verdict(load, c, k)
 
 
 @lean_part

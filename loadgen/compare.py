@@ -105,6 +105,7 @@ def compare(
                 for number in range(runs):
                     click.echo(f"{protocol}: run {number + 1} of {runs}", err=True)
                     uvloop = echo.pipelined("uvloop", connections, size, 50, window, seconds)
+                    batch = echo.pipelined("uvloop", connections, size, 50, 50, min(seconds, 3.0))
                     loaded = venue(protocol, connections, window, seconds)
                     echo_us = echo.round_trip_us("uvloop", size, brief)
                     alone = venue(protocol, 1, 1, brief)
@@ -117,6 +118,8 @@ def compare(
                             "rejected_percent": loaded["rejected_percent"],
                             "echo_messages_per_s": uvloop,
                             "throughput_ratio": acked / uvloop,
+                            "batch_messages_per_s": batch,
+                            "batch_ratio": acked / batch,
                             "venue_rtt_us": round_trip,
                             "echo_rtt_us": echo_us,
                             "native_rtt_us": native_us,
@@ -143,7 +146,9 @@ def compare(
     for name, text, form in (
         ("acked_per_s", "acknowledged orders/s", ",.0f"),
         ("echo_messages_per_s", "uvloop echo, messages/s", ",.0f"),
-        ("throughput_ratio", "ratio", ".2f"),
+        ("throughput_ratio", "ratio to it", ".2f"),
+        ("batch_messages_per_s", "the same, one batch of 50 in flight", ",.0f"),
+        ("batch_ratio", "ratio to that", ".2f"),
         ("rejected_percent", "rejected, %", ".3f"),
         ("venue_rtt_us", "venue round trip p50, µs", ".1f"),
         ("echo_rtt_us", "uvloop echo round trip p50, µs", ".1f"),

@@ -11,6 +11,7 @@ from openoutcry.loadgen.check import (
     POWERS,
     Mismatch,
     apply_report,
+    expect_order,
     fail,
 )
 from openoutcry.loadgen.layouts import Action, Count, Load, Turn
@@ -102,7 +103,7 @@ def new_wire(
         np.stack([client_header(*pair) for pair in comp_ids]),
         np.zeros(12, np.int64),
         requests,
-        np.zeros(1, CLIENT_REPORT),
+        np.zeros(2, CLIENT_REPORT),
     )
 
 
@@ -137,9 +138,9 @@ def _find_market(load: Load, got: Any) -> int:
 
 
 @lean_part
-def _translate(load: Load, c: int, got: Any) -> None:
+def _translate(load: Load, c: int, k: int, got: Any) -> None:
     """Bring a FIX report into the form that is checked: ticks, lots, kinds."""
-    row = load.report[0]
+    row = load.report[k]
     row["seq"] = got["seq"]
     row["ref_seq"] = NOT_GIVEN
     row["id0"] = got["id0"]
@@ -214,23 +215,27 @@ def _receive(load: Load, wire: FixWire, c: int, now: int) -> int:
     connection = load.connections[c]
     buf = wire.received[c]
     end = connection["in_end"]
-    got = wire.reports[0]
-    while True:
-        start = connection["in_start"]
-        status = decode_report(buf, start, end, _MAX_MESSAGE_BYTES, wire.reports, 0)
-        if status == PARTIAL:
-            return _DONE
-        if status == OTHER:
-            connection["frame_end"] = got["frame_end"]
-            return _SESSION
-        if status != REPORT:
-            return _GARBLED
-        connection["in_start"] = got["frame_end"]
-        _translate(load, c, got)
+    status = decode_report(buf, connection["in_start"], end, _MAX_MESSAGE_BYTES, wire.reports, 0)
+    this = 0
+    while status == REPORT:
+        got = wire.reports[this]
+        start = got["frame_end"]
+        _translate(load, c, this, got)
+        # The order comes into the cache while the next report is decoded.
+        expect_order(load, c, this)
+        status = decode_report(buf, start, end, _MAX_MESSAGE_BYTES, wire.reports, 1 - this)
+        connection["in_start"] = start
         if got["seq"] != connection["next_in"] or got["is_poss_dup"] != 0:
             fail(load.verdict[0], Mismatch.SEQ, connection["next_in"], got["seq"])
         connection["next_in"] = got["seq"] + 1
-        apply_report(load, c, now)
+        apply_report(load, c, this, now)
+        this = 1 - this
+    if status == PARTIAL:
+        return _DONE
+    if status == OTHER:
+        connection["frame_end"] = wire.reports[this]["frame_end"]
+        return _SESSION
+    return _GARBLED
 
 
 @lean_part

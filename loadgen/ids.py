@@ -35,6 +35,7 @@ _U20 = np.uint64(20)
 _U32 = np.uint64(32)
 _U40 = np.uint64(40)
 _U48 = np.uint64(48)
+_SLOT_MASK = np.uint64((1 << SLOT_BITS) - 1)
 _LOW_40 = np.uint64((1 << 40) - 1)
 
 
@@ -66,6 +67,12 @@ def eight_values(word: Any) -> Any:
     x = ((x & _FIVES) << _U5) | ((x >> _U8) & _FIVES)
     x = ((x & _TENS) << _U10) | ((x >> _U16) & _TENS)
     return ((x & _LOW_20) << _U20) | (x >> _U32)
+
+
+@inlined_kernel
+def slot_of(id1: Any) -> Any:
+    """Return the slot in the last eight characters of a ClOrdID that is one of ours."""
+    return eight_values(id1) & _SLOT_MASK
 
 
 @inlined_kernel

@@ -21,6 +21,8 @@ GENERATION_BITS = 32
 SHARDS_MAX = 256
 #: Mismatches that are described; all are counted.
 MISMATCHES_KEPT = 16
+#: How far slots are chosen ahead; a power of two.
+CANDIDATES = 8
 NIL = -1
 
 #: One of our orders; 64 bytes, one cache line.
@@ -90,12 +92,13 @@ CONNECTION = np.dtype(
         ("free_pending", "<i8"),  # on the stack of free PENDING rows
         ("top", "<i8"),  # slots from here on were never used
         ("cursor", "<i8"),  # clean-up: next slot to look at
+        ("candidate", "<i8"),  # next of the slots chosen for a look
         ("in_start", "<i8"),  # received bytes not decoded yet
         ("in_end", "<i8"),
         ("out_start", "<i8"),  # encoded bytes not sent yet
         ("out_end", "<i8"),
         ("frame_end", "<i8"),  # of the frame at in_start that is for Python
-        ("spare", "<i8", (3,)),
+        ("spare", "<i8", (2,)),
     ],
     align=True,
 )
@@ -239,11 +242,14 @@ class Load(NamedTuple):
     markets: NDArray[Any]
     orders: NDArray[Any]
     free_slots: NDArray[np.int32]
+    #: Slots chosen for a look, whose rows are on their way into the cache.
+    candidates: NDArray[np.int32]
     pending: NDArray[Any]
     free_pending: NDArray[np.int32]
     #: Highest ExecID seen, a connection and shard.
     exec_ids: NDArray[np.int64]
     action: NDArray[Any]
+    #: Two reports: the second is decoded before the first is looked at.
     report: NDArray[Any]
     verdict: NDArray[Any]
     counts: NDArray[np.int64]

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from openoutcry.config.jit import lean_kernel, lean_part
+from openoutcry.config.jit import inlined_kernel, lean_part
 from openoutcry.loadgen.histogram import new_histogram
 from openoutcry.loadgen.ids import encode_id, prefix_word
 from openoutcry.loadgen.layouts import (
     ACTION,
+    CANDIDATES,
     CONNECTION,
     GENERATION_BITS,
     MARKET,
@@ -30,8 +31,10 @@ from openoutcry.loadgen.layouts import (
     OrderState,
     Phase,
 )
+from openoutcry.loadgen.prefetch import prefetch
 from openoutcry.loadgen.scenario import Scenario
 from openoutcry.protocol.binary.layouts import REPORT_VALUES
+from openoutcry.protocol.binary.words import address_of
 
 _NEW = int(Action.NEW)
 _CANCEL = int(Action.CANCEL)
@@ -43,6 +46,7 @@ _CLEAN = int(Phase.CLEAN)
 _FREE = int(OrderState.FREE)
 _SENT = int(OrderState.SENT)
 _OPEN = int(OrderState.OPEN)
+_ORDER_BYTES = ORDER.itemsize
 _BUY = 1
 _SELL = 2
 _LIMIT = 2
@@ -99,11 +103,12 @@ def new_load(
         markets=np.zeros(len(scenario.symbols), MARKET),
         orders=np.zeros((connections, slots), ORDER),
         free_slots=np.tile(np.arange(slots, dtype=np.int32)[::-1], (connections, 1)),
+        candidates=np.zeros((connections, CANDIDATES), np.int32),
         pending=np.zeros((connections, window), PENDING),
         free_pending=np.tile(np.arange(window, dtype=np.int32)[::-1], (connections, 1)),
         exec_ids=np.zeros((connections, SHARDS_MAX), np.int64),
         action=np.zeros(1, ACTION),
-        report=np.zeros(1, REPORT_VALUES),
+        report=np.zeros(2, REPORT_VALUES),
         verdict=np.zeros(1, VERDICT),
         counts=np.zeros(len(Count), np.int64),
         rejects=np.zeros((2, 1 << 16), np.int64),
@@ -246,8 +251,15 @@ def _pick(load: Load, c: int, connection: Any, near: int) -> int:
     An order near the market is passed over three times: it may be filled before a cancel arrives.
     """
     top = connection["top"]
+    base = address_of(load.orders) + c * load.orders.shape[1] * _ORDER_BYTES
     for attempt in range(_TRIES):
-        slot = ((_random(connection) >> 31) * top) >> 32
+        place = connection["candidate"] & (CANDIDATES - 1)
+        connection["candidate"] += 1
+        slot: Any = np.int64(load.candidates[c, place])
+        # Chosen now, looked at a few picks later: its row is in the cache by then.
+        ahead = ((_random(connection) >> 31) * top) >> 32
+        load.candidates[c, place] = ahead
+        prefetch(base + ahead * _ORDER_BYTES)
         order = load.orders[c, slot]
         if order["state"] != _OPEN or order["pending"] != NIL or order["tif"] == _IOC:
             continue
@@ -395,7 +407,7 @@ def _ask_change(load: Load, c: int, connection: Any, slot: int, kind: int, now: 
     action["tif"] = order["tif"]
 
 
-@lean_kernel
+@inlined_kernel
 def next_action(load: Load, c: int, now: int) -> bool:
     """Choose connection `c`'s next request, in flight since `now`, and fill `load.action`.
 

@@ -49,11 +49,11 @@ def accept(load: Load, c: int) -> None:
     report["order_id"] = slot + 1
     report["exec_id"] += 1
     if action["tif"] == 3:
-        apply_report(load, c, 10)
+        apply_report(load, c, 0, 10)
         report["exec_id"] += 1
         report["kind"], report["status"] = ReportKind.CANCELED, OrderStatus.CANCELED
         report["leaves_qty"] = 0
-    apply_report(load, c, 10)
+    apply_report(load, c, 0, 10)
 
 
 def drive(load: Load, count: int) -> list[tuple[int, ...]]:
