@@ -415,3 +415,59 @@ def test_a_client_that_does_not_read_is_bounded_and_loses_nothing(tmp_path: Path
         new = [r.cl_ord_id for r in again.reports(total) if r.kind == 1]
         assert new == [f"f{n}" for n in range(accepted.last_accepted)]  # type: ignore[union-attr]
         again.close()
+
+
+@pytest.mark.slow
+def test_resends_that_nobody_reads_are_bounded(venue: Venue, bystander: Bystander, fix: MakeFix):
+    symbol, count = venue.take_symbol(), 4000
+    client = fix()
+    for start in range(0, count, 500):
+        bodies = [client.order(f"o{start + n}", symbol, "1", 10, "10.00") for n in range(500)]
+        client.raw(b"".join(client.frame("D", body) for body in bodies))
+        client.reports(500)
+
+    def resident() -> float:
+        return venue.metrics()("process_resident_memory_bytes", process="gateway-0")
+
+    before = resident()
+    # A hundred times the whole history would be 100 MB.
+    client.raw(b"".join(client.frame("2", "7=1|16=0|") for _ in range(100)))
+    end = time.monotonic() + 1
+    while time.monotonic() < end:
+        bystander.check()
+    assert resident() - before < 40 << 20
+    # Whoever reads at last gets each range whole, and the session goes on.
+    copies = 0
+    client.send("1", "112=AFTER|")
+    while (message := client.receive(20, is_numbered=False)).kind != "0":
+        copies += message.kind == "8"
+    assert copies >= count
+    assert copies % count == 0
+
+
+@pytest.mark.slow
+def test_a_fix_client_that_does_not_read_is_cut_off_and_gets_all_by_resend(tmp_path: Path):
+    with Venue(tmp_path, "gateway.send_queue_bytes=1048576") as venue:
+        slow = FixPeer(venue.port("fix"), "SLOW")
+        slow.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        slow.log_on()
+        slow.new("s", "AAPL", "2", 40_000, "10.00")
+        slow.receive()
+        with BinaryPeer(venue.port("binary"), "TAKER") as taker:
+            taker.log_on()
+            for start in range(0, 40_000, 2000):
+                names = [f"t{start + n}" for n in range(2000)]
+                taker.send(*(taker.order(name, "AAPL", 1, 1, 1000) for name in names))
+                taker.reports(4000)
+        venue.wait_for_log("reads too slowly")
+        slow.close()
+        with FixPeer(venue.port("fix"), "SLOW", next_out=3) as again:
+            again.send("A", "98=0|108=0|")
+            last = int(again.receive(is_numbered=False)[34])
+            assert last == 40_003
+            again.send("2", "7=3|16=40002|")
+            fills = [again.receive(20, is_numbered=False) for _ in range(40_000)]
+            assert [int(fill[34]) for fill in fills] == list(range(3, 40_003))
+            assert [int(fill[14]) for fill in fills] == list(range(1, 40_001))
+            again.next_in = last + 1
+            assert again.is_alive()
