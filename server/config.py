@@ -125,7 +125,7 @@ class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The command log and the report log of each shard."""
 
     durability: Literal["process", "none"] = "process"
-    segment_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 36, multiple_of=1 << 20)] = 64 << 20
+    segment_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 36, multiple_of=1 << 20)] = 16 << 20
     min_free_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 256 << 20
 
 

@@ -92,6 +92,11 @@ class SegmentedFile:
         buffer: Any = (ctypes.c_char * (count * itemsize)).from_address(self.address)
         return np.frombuffer(buffer, dtype=dtype)
 
+    @property
+    def first_byte(self) -> int:
+        """The first byte that is still mapped."""
+        return self._first_mapped * self.segment_bytes
+
     def segment_path(self, index: int) -> Path:
         """Return the path of the segment with this index, from 0."""
         return self.folder / f"{self.name}-{index:08d}.seg"

@@ -171,11 +171,23 @@ class SessionIndex:
         self.make_room()
 
     def make_room(self) -> None:
-        """Map another segment where less than half a segment of blocks is left."""
+        """Map another segment where less than half a segment of blocks is left; unmap old ones."""
         used = int(self.allocator[NEXT_BLOCK]) * BLOCK_BYTES
-        while self._index.mapped_bytes - used < self._index.segment_bytes // 2:
-            self._index.map_next()
+        if self._index.mapped_bytes - used >= self._index.segment_bytes // 2:
+            return
+        self._index.map_next()
         self.allocator[BLOCK_LIMIT] = self._index.mapped_bytes // BLOCK_BYTES
+        self._index.drop_below(used - self._index.segment_bytes)
+        # A session that sent nothing for long begins a new block: its old one is unmapped.
+        is_old = self.rows["block"] * BLOCK_BYTES < self._index.first_byte
+        self.rows["entries"][is_old & (self.rows["block"] >= 0)] = BLOCK_ENTRIES
+
+    def _block(self, block: int) -> NDArray[np.int64]:
+        """Return a block's words, read from the file where it is not mapped any more."""
+        start = block * BLOCK_BYTES
+        if start >= self._index.first_byte:
+            return self.blocks[block * BLOCK_WORDS : (block + 1) * BLOCK_WORDS]
+        return np.frombuffer(self._index.read(start, start + BLOCK_BYTES), np.int64)
 
     def store_bytes(self, data: bytes) -> int:
         """Keep the bytes of a message that the gateway made; return its source."""
@@ -203,18 +215,18 @@ class SessionIndex:
         spans = []
         block = int(self.rows[session]["block"])
         while block >= 0:
-            at = block * BLOCK_WORDS
-            start = int(self.blocks[at + 2])
-            count = int(self.blocks[at + 4])
+            words = self._block(block)
+            start = int(words[2])
             if start <= last:
-                spans.append((start, count, at))
+                spans.append((start, int(words[4]), block))
             if start <= first:
                 break
-            block = int(self.blocks[at + 3])
-        for start, count, at in reversed(spans):
+            block = int(words[3])
+        for start, count, block in reversed(spans):
+            words = self._block(block)
             for i in range(max(first - start, 0), min(last - start + 1, count)):
-                entry = at + BLOCK_HEADER_WORDS + i * 2
-                yield start + i, int(self.blocks[entry]), int(self.blocks[entry + 1])
+                entry = BLOCK_HEADER_WORDS + i * 2
+                yield start + i, int(words[entry]), int(words[entry + 1])
 
     def reset(self, session: int) -> None:
         """Start a new epoch: both directions count from 1, and nothing sent before is sent

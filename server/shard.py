@@ -72,8 +72,8 @@ class Shard:
         self.log = SegmentedFile(data_dir, f"shard-{index}-commands", segment, writable=True)
         self.reports = SegmentedFile(data_dir, f"shard-{index}-reports", segment, writable=True)
         self.preparer = Preparer(config.log.min_free_bytes)
-        self.preparer.add(self.log, segment // 2)
-        self.preparer.add(self.reports, segment // 2)
+        self.preparer.add(self.log, segment)
+        self.preparer.add(self.reports, segment)
         self.log.map_next()
         self.reports.map_next()
         self.book: Book = create_book(

@@ -107,3 +107,16 @@ def test_an_open_venue_takes_newcomers_while_there_is_room(index: SessionIndex):
     again = found.find("N0", PROTOCOL_FIX)
     assert again is not None
     assert again.number == 3
+
+
+def test_a_session_that_slept_goes_on_in_a_new_block(index: SessionIndex):
+    for number in range(1, 11):
+        index.append(1, number, number, 100 + number)
+    many = (4 << 20) // 16
+    for number in range(1, many + 1):
+        index.append(2, number, number, number)
+    assert index._index.first_byte > 0
+    index.append(1, 11, 11, 111)
+    assert [number for number, _, _ in index.entries(1, 1, 99)] == list(range(1, 12))
+    assert list(index.entries(1, 10, 11)) == [(10, 10, 110), (11, 11, 111)]
+    assert list(index.entries(2, 5, 6)) == [(5, 5, 5), (6, 6, 6)]
