@@ -322,7 +322,7 @@ def _cells(levels: list[dict[str, Any]], n: int, largest: Decimal, style: str) -
 
 def _trades(ladder: dict[str, Any], rows: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("last trades", no_wrap=True)
+    table.add_column("trades, UTC", no_wrap=True)
     for name in ("price", "qty"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("taker", no_wrap=True)

@@ -174,7 +174,7 @@ def _cells(levels: list[dict[str, Any]], n: int, largest: Decimal, style: str) -
 
 def _trades(record: Record, rows: int) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1))
-    table.add_column("last trades", no_wrap=True)
+    table.add_column("trades, UTC", no_wrap=True)
     for name in ("price", "qty"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("taker", no_wrap=True)
@@ -193,10 +193,10 @@ def _trades(record: Record, rows: int) -> Table:
 def _foot(record: Record) -> Text:
     text = (
         f" {record['trades']:,} trades seen, {record['trades_per_s']:,.1f}/s, "
-        f"{_grouped(record['volume'])} traded; event {record['event_seq']:,}, UTC"
+        f"{_grouped(record['volume'])} traded"
     )
     if record["overruns"]:
-        text += f"; {record['overruns']:,} times overrun"
+        text += f", {record['overruns']:,} times overrun"
     return Text(text, style="dim")
 
 

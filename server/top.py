@@ -249,7 +249,7 @@ def _latency(record: Record) -> Table:
 
 
 def _load(record: Record) -> Table:
-    grid = Table.grid(padding=(0, 4))
+    grid = Table.grid(padding=(0, 3))
     left = _table("process", "CPU %", "MB")
     for process in record["processes"]:
         resident = f"{process['resident_bytes'] / 1e6:,.0f}"
@@ -268,7 +268,7 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 1))
     table.add_column(first, no_wrap=True, min_width=12)
     for name in others:
-        table.add_column(name, justify="right", no_wrap=True, min_width=8)
+        table.add_column(name, justify="right", no_wrap=True, min_width=7)
     return table
 
 
