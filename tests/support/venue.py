@@ -3,6 +3,7 @@
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -130,8 +131,10 @@ class Venue:
             self.process.send_signal(number)
         try:
             assert self.process.wait(STOP_S) == status, self.log()
-        finally:
-            self.kill()
+        except BaseException:
+            self.kill_all()
+            raise
+        self.kill()
         self.check_clean()
 
     def kill(self) -> None:
@@ -161,7 +164,7 @@ class Venue:
             self.kill_all()
 
     def kill_all(self) -> None:
-        """End every process of the venue, without questions: a test failed."""
+        """End every process of the venue, and take away what it leaves: a test failed."""
         pids = [*self.children().values()] if self.process.poll() is None else []
         self.kill()
         for pid in pids:
@@ -169,6 +172,8 @@ class Venue:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 continue
+        for name in self.shared():
+            shutil.rmtree(Path("/dev/shm") / name, ignore_errors=True)
 
     # --- looking ----------------------------------------------------------------------------------
 
