@@ -117,17 +117,30 @@ def _encode(load: Load, wire: BinaryWire, c: int, pos: int) -> int:
 
 @lean_kernel
 def fill(
-    load: Load, wire: BinaryWire, c: int, limit: int, due_ns: int, step_ns: int, utc_ms: int
+    load: Load,
+    wire: BinaryWire,
+    c: int,
+    limit: int,
+    start_ns: int,
+    first: int,
+    burst: int,
+    step_ns: int,
+    utc_ms: int,
 ) -> int:
     """Encode up to `limit` requests behind what waits to be sent; return how many.
 
-    Request number i counts as sent at due_ns + i × step_ns. `utc_ms` is for FIX.
+    They are the connection's requests number `first` and on; each `burst` of them counts as sent
+    step_ns after the one before, from start_ns on. `utc_ms` is for FIX.
     """
     connection = load.connections[c]
     pos = connection["out_end"]
     last = wire.to_send.shape[1] - _ROOM
     done = 0
-    while done < limit and pos <= last and next_action(load, c, due_ns + done * step_ns):
+    while (
+        done < limit
+        and pos <= last
+        and next_action(load, c, start_ns + (first + done) // burst * step_ns)
+    ):
         pos = _encode(load, wire, c, pos)
         done += 1
     load.counts[Count.BYTES_OUT] += pos - connection["out_end"]
@@ -163,5 +176,5 @@ def turn(load: Load, wire: BinaryWire, c: int, received: int, now: int, utc_ms: 
     if status == _DONE and connection["out_start"] == connection["out_end"]:
         connection["out_start"] = 0
         connection["out_end"] = 0
-        fill(load, wire, c, wire.to_send.shape[1], now, 0, utc_ms)
+        fill(load, wire, c, wire.to_send.shape[1], now, 0, 1, 0, utc_ms)
     return status

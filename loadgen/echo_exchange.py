@@ -121,7 +121,7 @@ class EchoExchange:
         """Not used: an echo is driven in a closed loop."""
         raise NotImplementedError
 
-    def fill(self, c: int, limit: int, due_ns: int, step_ns: int) -> int:
+    def fill(self, c: int, limit: int, start_ns: int, first: int, burst: int, step_ns: int) -> int:
         """Not used: an echo is driven in a closed loop."""
         raise NotImplementedError
 

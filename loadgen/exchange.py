@@ -78,9 +78,11 @@ class VenueExchange:
         status: int = self._kernels.receive(self.load, self._wire, c, received, now)
         return status
 
-    def fill(self, c: int, limit: int, due_ns: int, step_ns: int) -> int:
-        """Encode up to `limit` requests, whose times are due_ns, due_ns + step_ns, …"""
-        done: int = self._kernels.fill(self.load, self._wire, c, limit, due_ns, step_ns, utc_ms())
+    def fill(self, c: int, limit: int, start_ns: int, first: int, burst: int, step_ns: int) -> int:
+        """Encode up to `limit` requests, of a schedule of bursts."""
+        done: int = self._kernels.fill(
+            self.load, self._wire, c, limit, start_ns, first, burst, step_ns, utc_ms()
+        )
         return done
 
     def session_frame(self, c: int, frame: bytes) -> bytes:
@@ -107,7 +109,7 @@ class VenueExchange:
         plan["budget"] = 0
         self.turn(0, 0, 0)
         self.receive(0, 0, 0)
-        self.fill(0, 0, 0, 0)
+        self.fill(0, 0, 0, 0, 1, 0)
         plan["budget"] = budget
 
     def logon(self, c: int, sock: socket.socket) -> None:

@@ -270,17 +270,30 @@ def _encode(load: Load, wire: FixWire, c: int, pos: int, utc_ms: int) -> int:
 
 @lean_kernel
 def fill(
-    load: Load, wire: FixWire, c: int, limit: int, due_ns: int, step_ns: int, utc_ms: int
+    load: Load,
+    wire: FixWire,
+    c: int,
+    limit: int,
+    start_ns: int,
+    first: int,
+    burst: int,
+    step_ns: int,
+    utc_ms: int,
 ) -> int:
     """Encode up to `limit` requests behind what waits to be sent; return how many.
 
-    Request number i counts as sent at due_ns + i × step_ns; SendingTime(52) is `utc_ms`.
+    They are the connection's requests number `first` and on; each `burst` of them counts as sent
+    step_ns after the one before, from start_ns on. SendingTime(52) is `utc_ms`.
     """
     connection = load.connections[c]
     pos = connection["out_end"]
     last = wire.to_send.shape[1] - MAX_REQUEST_BYTES
     done = 0
-    while done < limit and pos <= last and next_action(load, c, due_ns + done * step_ns):
+    while (
+        done < limit
+        and pos <= last
+        and next_action(load, c, start_ns + (first + done) // burst * step_ns)
+    ):
         pos = _encode(load, wire, c, pos, utc_ms)
         done += 1
     load.counts[Count.BYTES_OUT] += pos - connection["out_end"]
@@ -316,5 +329,5 @@ def turn(load: Load, wire: FixWire, c: int, received: int, now: int, utc_ms: int
     if status == _DONE and connection["out_start"] == connection["out_end"]:
         connection["out_start"] = 0
         connection["out_end"] = 0
-        fill(load, wire, c, wire.to_send.shape[1], now, 0, utc_ms)
+        fill(load, wire, c, wire.to_send.shape[1], now, 0, 1, 0, utc_ms)
     return status

@@ -27,6 +27,13 @@ import click
     type=click.FloatRange(min=1),
     help="Open loop: requests a second, all connections together.",
 )
+@click.option(
+    "--burst",
+    type=click.IntRange(1, 1024),
+    default=1,
+    show_default=True,
+    help="Open loop: requests that a connection sends at once.",
+)
 @click.option("--orders", type=click.IntRange(min=1), help="Requests to be measured.")
 @click.option(
     "--duration",
@@ -62,6 +69,7 @@ def load(
     connections: int,
     window: int,
     rate: float | None,
+    burst: int,
     orders: int | None,
     duration: float,
     warmup: float,
@@ -119,6 +127,7 @@ def load(
                     connections=connections,
                     window=window,
                     rate=rate or 0.0,
+                    burst=burst,
                     orders=orders or 0,
                     duration_s=duration,
                     warmup_s=warmup,

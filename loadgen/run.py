@@ -40,6 +40,7 @@ class RunOptions:
     connections: int = 8
     window: int = 1024
     rate: float = 0.0
+    burst: int = 1
     orders: int = 0
     duration_s: float = 20.0
     warmup_s: float = 2.0
@@ -117,7 +118,7 @@ def _phases(
             return is_over()
 
         if options.rate:
-            driver.run_open(options.rate, watched)
+            driver.run_open(options.rate, options.burst, watched)
         else:
             driver.run_closed(watched)
 
@@ -185,6 +186,7 @@ def _result(
         "connections": options.connections,
         "window": None if options.rate else options.window,
         "rate": options.rate or None,
+        "burst": options.burst if options.rate else None,
         "orders_sent": sent,
         "reports_received": counts["reports"],
         "acked": counts["acked"],

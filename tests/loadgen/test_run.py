@@ -249,3 +249,12 @@ def test_other_symbols_than_the_venues_are_an_error() -> None:
     with StubVenue(SCENARIO, "binary") as venue:
         result = run_against(venue, scenario=other)
     assert "ODD: tick and lot" in result["error_texts"][0]
+
+
+def test_bursts_share_their_time() -> None:
+    with StubVenue(SCENARIO, "binary") as venue:
+        result = run_against(venue, rate=400.0, burst=20, orders=0, duration_s=0.5)
+    assert result["error_texts"] == []
+    assert result["burst"] == 20
+    assert result["orders_sent"] % 20 == 0
+    assert 160 <= result["orders_sent"] <= 280
