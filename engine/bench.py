@@ -6,10 +6,14 @@ fills the book. Percentiles come from a second pass that times each command by i
 about 30 ns, is included), throughput from the first.
 """
 
+import json
 import platform
 import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -357,9 +361,20 @@ def _percentiles(nanoseconds: NDArray[Any]) -> dict[str, int]:
     return {name: int(np.percentile(nanoseconds, point)) for name, point in points.items()}
 
 
-def bench_all(messages: int = 1_000_000, seed: int = 1) -> dict[str, Any]:
-    """Run every scenario; return the figures by name, the slowest, and the machine."""
-    scenarios = {name: bench_engine(name, messages, seed) for name in SCENARIOS}
+def bench_all(
+    messages: int = 1_000_000,
+    seed: int = 1,
+    names: Iterable[str] = SCENARIOS,
+    show: Callable[[dict[str, Any]], None] = lambda figures: None,
+) -> dict[str, Any]:
+    """Run scenarios; return the figures by name, the slowest, and the machine.
+
+    `show` is called with the figures of each as soon as they are there.
+    """
+    scenarios = {}
+    for name in names:
+        scenarios[name] = bench_engine(name, messages, seed)
+        show(scenarios[name])
     worst = min(scenarios.values(), key=lambda figures: figures["messages_per_s"])
     return {
         "scenarios": scenarios,
@@ -384,8 +399,31 @@ def format_figures(figures: dict[str, Any]) -> str:
     )
 
 
-if __name__ == "__main__":
-    import sys
+@click.command()
+@click.option(
+    "--scenario",
+    type=click.Choice([*SCENARIOS, "all"]),
+    default="mixed",
+    show_default=True,
+    help="What the flow looks like.",
+)
+@click.option("--messages", type=click.IntRange(1), default=1_000_000, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the result.")
+def engine(scenario: str, messages: int, seed: int, json_file: str | None) -> None:
+    """Measure the matching engine in process, on one core.
 
-    for name in sys.argv[1:] or ["mixed"]:
-        print(format_figures(bench_engine(name)))
+    A recorded, seeded flow: messages a second, then the time of each message by itself.
+    """
+    result = bench_all(
+        messages,
+        seed,
+        SCENARIOS if scenario == "all" else [scenario],
+        lambda figures: click.echo(format_figures(figures)),
+    )
+    if json_file:
+        text = json.dumps(result, indent=2) + "\n"
+        if json_file == "-":
+            click.echo(text, nl=False)
+        else:
+            Path(json_file).write_text(text, "utf-8")

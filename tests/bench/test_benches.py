@@ -59,3 +59,13 @@ def test_codec_runs_on_messages_of_the_size_that_is_promised(tmp_path: Path) -> 
         assert figures[name]["library_ns"] > 0
     assert {"machine", "versions"} <= set(figures)
     assert len(output.splitlines()) == 4
+
+
+def test_engine_writes_every_scenario_and_the_worst(tmp_path: Path) -> None:
+    output, figures = run(tmp_path, "engine", "--scenario", "shallow", "--messages", "2000")
+    assert set(figures) == {"scenarios", "worst", "machine"}
+    assert set(figures["scenarios"]) == {"shallow"}
+    assert figures["worst"]["scenario"] == "shallow"
+    assert figures["scenarios"]["shallow"]["messages"] == 2000
+    assert figures["scenarios"]["shallow"]["latency_ns"]["p50"] > 0
+    assert output.startswith("shallow")
