@@ -44,7 +44,10 @@ def own_venue(
     for setting in ("listen.fix=0", "listen.binary=0", "listen.http=0", *settings):
         command += ["--set", setting]
     stderr = subprocess.PIPE if on_log else None
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
+    with (
+        _terminated_in_order(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
         reader = None
         if on_log is not None:
             reader = threading.Thread(target=_read_log, args=(process, on_log), daemon=True)
@@ -56,6 +59,19 @@ def own_venue(
             _stop(process)
             if reader is not None:
                 reader.join(_STOP_S)
+
+
+@contextmanager
+def _terminated_in_order() -> Iterator[None]:
+    """Let SIGTERM end the program as an exception does, so that the venue is stopped with it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _read_log(process: "subprocess.Popen[str]", on_log: Callable[[str], None]) -> None:
