@@ -49,7 +49,15 @@ from openoutcry.server.outbound import (
     fill_fix,
     released_report,
 )
-from openoutcry.server.process import die_with_parent, is_orphan, pin, process_name
+from openoutcry.server.process import (
+    available_cores,
+    die_with_parent,
+    is_orphan,
+    keep_off,
+    pin,
+    process_name,
+    shard_cores,
+)
 from openoutcry.server.sessions import SessionIndex, SessionRegistry
 from openoutcry.server.store import ReportReader
 from openoutcry.server.tables import AccountTable, SymbolTable, name_words
@@ -452,7 +460,12 @@ def run_process(
     # The supervisor tells when to stop; a terminal's Ctrl-C reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pin(config.gateway.core)
+    if config.gateway.core is not None:
+        pin(config.gateway.core)
+    else:
+        # On a shard's core it would wait for answers from a process that waits for the core.
+        pinned = shard_cores(config, available_cores())
+        keep_off([core for core in pinned if core is not None])
     gateway = Gateway(config, memory, data_dir)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(gateway.serve(wake_fd, fix_socket, binary_socket, parent))

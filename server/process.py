@@ -76,6 +76,13 @@ def shard_cores(config: Config, cores: list[int]) -> list[int | None]:
     ]
 
 
+def keep_off(cores: list[int]) -> None:
+    """Leave these cores to others, as long as that leaves any to this process."""
+    rest = set(available_cores()) - set(cores)
+    if rest:
+        os.sched_setaffinity(0, rest)
+
+
 def die_with_parent(parent: int) -> None:
     """Ask the system to end this process when its parent dies (Linux); see also `is_orphan`."""
     if sys.platform.startswith("linux"):
