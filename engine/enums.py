@@ -79,7 +79,8 @@ class ReplacePolicy(IntEnum):
 
 
 class RejectReason(IntEnum):
-    """Why a command was declined. Ranges: 1 order entry, 30 cancel and replace, 50 capacity, 70 venue."""
+    """Why a command was declined. Ranges: 1 order entry, 30 cancel and replace, 50 capacity, 70
+    venue."""
 
     NONE = 0
     # Order entry

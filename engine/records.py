@@ -1,8 +1,9 @@
 """Every record layout of the engine, in one place. All are multiples of 64 bytes and little-endian.
 
-A ClOrdID is 1 to 36 printable ASCII characters. It is held in 40 bytes, padded with NUL, and kernels see it
-as five 64-bit words `id0 … id4` (so that comparing and hashing are five operations); the overlay `cl_ord_id`
-(`S40`) is the same bytes for Python. The second identifier works alike: `orig0 … orig4` and `orig_cl_ord_id`.
+A ClOrdID is 1 to 36 printable ASCII characters. It is held in 40 bytes, padded with NUL, and
+kernels see it as five 64-bit words `id0 … id4` (so that comparing and hashing are five operations);
+the overlay `cl_ord_id` (`S40`) is the same bytes for Python. The second identifier works alike:
+`orig0 … orig4` and `orig_cl_ord_id`.
 
 COMMAND, 192 bytes                                  REPORT, 192 bytes
   0 seq          8  time_ns                           0 report_seq    8  seq
@@ -38,7 +39,8 @@ _ORIG = [(name.replace("id", "orig"), kind) for name, kind in _ID]
 def _layout(
     fields: list[tuple[str, str, int]], itemsize: int, *, overlap: tuple[str, ...] = ()
 ) -> np.dtype[np.void]:
-    """Build a dtype from (name, format, offset), checking that nothing overlaps but what is named."""
+    """Build a dtype from (name, format, offset), checking that nothing overlaps but what is
+    named."""
     used = bytearray(itemsize)
     for name, kind, offset in fields:
         width = np.dtype(kind).itemsize
