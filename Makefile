@@ -41,7 +41,9 @@ test: $(INSTALLED) test-plain test-all ## Run every test that CI runs.
 test-plain: $(INSTALLED) ## Run the engine's tests without the JIT.
 	NUMBA_DISABLE_JIT=1 $(PYTEST) -q $(PLAIN_TESTS)
 
+# The kernels are compiled beforehand: a test's time-out is for the test.
 test-all: $(INSTALLED) | test-plain
+	$(BIN)/openoutcry warm
 	$(PYTEST) $(ARGS)
 
 e2e: $(INSTALLED) ## Run the tests with real processes and sockets.

@@ -1,5 +1,7 @@
 """The report log's byte format: a REPORT row with the zero bytes of its words left out.
 
+Header: eight 64-bit words: "OOREPORT", format, base time in ns; the others are 0.
+
 The log is a sequence of packed rows, one after another with nothing between, from byte FIRST_BYTE
 on. A row is found by its position, and read without any other row.
 
@@ -31,8 +33,10 @@ REPORT_WORDS = REPORT.itemsize // 8
 LENGTHS_BYTES = 12
 #: Most bytes that a packed row can take; reading one may touch as many.
 MAX_PACKED_BYTES = LENGTHS_BYTES + REPORT.itemsize
-#: Position of the first row: no row lies at 0.
+#: Position of the first row, behind the header: no row lies at 0.
 FIRST_BYTE = 64
+_MAGIC = int.from_bytes(b"OOREPORT", "little")
+_FORMAT = 1
 
 _offsets = REPORT.fields
 assert _offsets is not None
@@ -139,6 +143,21 @@ def unpack_report(
         words[row, w] = _load(at) & _LOW_BYTES[size]
         at += size
     return at
+
+
+def write_header(log: NDArray[np.int64], base_ns: int) -> None:
+    """Begin a report log (seen as words) with its base time."""
+    log[1:8] = 0
+    log[1] = _FORMAT
+    log[2] = base_ns
+    log[0] = _MAGIC
+
+
+def read_header(log: NDArray[np.int64]) -> int:
+    """Return a report log's base time. Raises ValueError where there is no such log."""
+    if log[0] != _MAGIC or log[1] != _FORMAT:
+        raise ValueError("this is no report log of this format")
+    return int(log[2])
 
 
 @lean_kernel

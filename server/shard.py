@@ -14,7 +14,7 @@ from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.latency import Metrics, Pool, Role, ShardCounter, open_metrics
 from openoutcry.engine.log import as_words, batch_words
 from openoutcry.engine.loop import BATCH_COMMANDS, run_shard
-from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES
+from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES, write_header
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.state import (
     GATEWAY_WORDS,
@@ -99,7 +99,9 @@ class Shard:
         """Match until asked to stop."""
         words = self.words
         words[ShardWord.EPOCH] = 1
-        words[ShardWord.BASE_NS] = time.time_ns()
+        base_ns = time.time_ns()
+        write_header(self.reports.array(np.int64), base_ns)
+        words[ShardWord.BASE_NS] = base_ns
         words[ShardWord.REPORT_POSITION] = FIRST_BYTE
         words[ShardWord.PID] = os.getpid()
         words[ShardWord.STATUS] = ProcessStatus.RUNNING

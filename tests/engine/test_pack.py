@@ -11,7 +11,9 @@ from openoutcry.engine.pack import (
     LENGTHS_BYTES,
     MAX_PACKED_BYTES,
     pack_rows,
+    read_header,
     unpack_rows,
+    write_header,
 )
 from openoutcry.engine.records import REPORT
 
@@ -75,3 +77,11 @@ def test_a_usual_report_takes_a_third_of_its_row() -> None:
     address = int(room.ctypes.data)
     end = pack_rows(as_words(report), 0, 1, BASE_NS, SHARD, address)
     assert LENGTHS_BYTES < end - address <= 64
+
+
+def test_the_header_keeps_the_base_time() -> None:
+    log = np.full(8, -1, np.int64)
+    with pytest.raises(ValueError, match="no report log"):
+        read_header(log)
+    write_header(log, BASE_NS)
+    assert read_header(log) == BASE_NS
