@@ -74,13 +74,11 @@ class Fix(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sending_time_window_s: Annotated[int, Meta(ge=0, le=86400)] = 120
     max_message_bytes: Annotated[int, Meta(ge=512, le=65536)] = 4096
     avg_px_decimals: Annotated[int, Meta(ge=0, le=12)] = 8
-    text_on_rejects: bool = True
 
 
 class Binary(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What the binary protocol's sessions accept."""
 
-    heartbeat_s: Annotated[int, Meta(ge=0, le=86400)] = 10
     logon_timeout_s: Annotated[int, Meta(ge=1, le=3600)] = 10
     max_message_bytes: Annotated[int, Meta(ge=256, le=65536)] = 1024
 

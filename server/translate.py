@@ -145,7 +145,9 @@ REASON_TEXTS: dict[int, str] = {
     RejectReason.DUPLICATE_CL_ORD_ID: "ClOrdID was used before in this session",
     RejectReason.INVALID_SIDE: "Side must be 1 (buy) or 2 (sell)",
     RejectReason.UNSUPPORTED_ORDER_TYPE: "OrdType must be 1 (market) or 2 (limit)",
-    RejectReason.UNSUPPORTED_TIME_IN_FORCE: "TimeInForce must be 0 DAY, 1 GTC, 3 IOC or 4 FOK",
+    RejectReason.UNSUPPORTED_TIME_IN_FORCE: (
+        "TimeInForce must be 0 DAY, 1 GTC, 3 IOC or 4 FOK; a replace cannot change it"
+    ),
     RejectReason.PRICE_OUT_OF_RANGE: "price is outside the symbol's limits",
     RejectReason.PRICE_OFF_TICK: "price is not a multiple of the symbol's tick",
     RejectReason.QTY_OUT_OF_RANGE: "quantity is outside the symbol's limits",
