@@ -1,5 +1,6 @@
 """One client's socket: bytes into the kernels, frames that they leave to the session, bytes out."""
 
+import abc
 import asyncio
 import errno
 import logging
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Connection(asyncio.BufferedProtocol):
+class Connection(asyncio.BufferedProtocol, abc.ABC):
     """A connection of either protocol; subclasses take the frames.
 
     Attributes:
@@ -162,29 +163,29 @@ class Connection(asyncio.BufferedProtocol):
         if not self._is_stalled and not self.is_writing_paused and not self.is_closed:
             self.transport.resume_reading()
 
+    @abc.abstractmethod
     def receive(self, start: int, end: int) -> tuple[int, int]:
         """Run the inbound kernel over the buffer; return (INBOUND_…, position)."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def take_frame(self) -> None:
         """Take the frame at the position with Python, and step over it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def opened(self) -> None:
         """Do what is due when the connection stands."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def lost(self) -> None:
         """Do what is due when the connection is gone."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def poll(self, now_ms: int) -> None:
         """Look at the timers."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def log_out(self, text: str) -> None:
         """Say goodbye before the venue stops."""
-        raise NotImplementedError
 
     # --- out --------------------------------------------------------------------------------------
 
