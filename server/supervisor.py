@@ -52,6 +52,7 @@ CONTROL_SOCKET = "control.sock"
 _START_TIMEOUT_S = 30
 _STOP_TIMEOUT_S = 15
 _LOOK_S = 0.25
+_RESTART_PAUSE_S = 1.0
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -65,9 +66,12 @@ class Child:
 
     name: str
     pid: int
-    #: Forks it again; None for processes that hold what a restart would lose.
-    restart: Callable[[], int] | None = None
+    #: Forks it again.
+    start: Callable[[], int]
+    #: False for processes that hold what a restart would lose.
     is_restartable: bool = False
+    #: When to start it again, by the monotonic clock; 0 while it runs.
+    restart_at: float = 0.0
 
 
 @dataclass
@@ -376,6 +380,9 @@ class Supervisor:
     def _reap(self) -> None:
         for child in self.children:
             if child.pid == 0:
+                if child.restart_at and time.monotonic() >= child.restart_at:
+                    child.restart_at = 0.0
+                    child.pid = child.start()
                 continue
             pid, status = os.waitpid(child.pid, os.WNOHANG)
             if pid == 0:
@@ -384,12 +391,11 @@ class Supervisor:
             child.pid = 0
             if self.stop.is_set:
                 continue
-            if child.is_restartable and child.restart is not None:
+            if child.is_restartable:
                 log.error("process ended, restarting: name=%s status=%d", child.name, code)
                 self.metrics.counters[SupervisorCounter.EXPORTER_RESTARTS] += 1
                 # A crash loop must not take a core: once a second is soon enough for an exporter.
-                time.sleep(1)
-                child.pid = child.restart()
+                child.restart_at = time.monotonic() + _RESTART_PAUSE_S
                 continue
             log.critical("process ended, the venue stops: name=%s status=%d", child.name, code)
             self.failed = True
@@ -399,6 +405,8 @@ class Supervisor:
     def shut_down(self) -> None:
         """Stop the gateway, then the shards, then the rest; kill what does not end in time."""
         self.stop.is_set = True
+        for child in self.children:
+            child.restart_at = 0.0
         self.metrics.counters[SupervisorCounter.READY] = 0
         self.memory.venue[0] = 0
         self.memory.gateways[:, GatewayWord.STOP] = 1
