@@ -67,7 +67,10 @@ def _terminated_in_order() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    if before is signal.SIG_DFL:
+        # A caller with a handler of its own (the demo) leaves by an exception, too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
     finally:
