@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+#: Frames that Python takes of one connection before others get their turn; kernels take any number.
+_FRAMES_PER_TURN = 64
+#: How long a closed connection may take to send what is queued.
+_LINGER_S = 3.0
+
 
 class Connection(asyncio.BufferedProtocol, abc.ABC):
     """A connection of either protocol; subclasses take the frames.
@@ -120,7 +125,11 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         gateway.recv_ns = gateway.monotonic_ns()
         if self.session_number:
             gateway.index.rows[self.session_number]["received_ms"] = gateway.now_ms()
+        taken = 0
         while not self.is_closed:
+            if taken == _FRAMES_PER_TURN:
+                self._yield_turn()
+                break
             if gateway.orders.waiting and not gateway.orders.flush():
                 self._stall()
                 break
@@ -133,6 +142,7 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
             if code == INBOUND_GARBLED:
                 continue
             self.take_frame()
+            taken += 1
         self._make_room()
         gateway.look_for_reports()
 
@@ -153,6 +163,13 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
             self.transport.pause_reading()
             self.gateway.stalled.append(self)
             self.gateway.metrics.counters[GatewayCounter.RING_FULL + self.protocol] += 1
+
+    def _yield_turn(self) -> None:
+        """Let other connections have their turn before the rest of a long chunk."""
+        if not self._is_stalled:
+            self._is_stalled = True
+            self.transport.pause_reading()
+            self.gateway.loop.call_soon(self.resume)
 
     def resume(self) -> None:
         """Go on after a stall."""
@@ -241,6 +258,13 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
             self.transport.abort()
         else:
             self.transport.close()
+            # What is queued may never go out to a client that does not read; its session must not
+            # stay taken for that.
+            self.gateway.loop.call_later(_LINGER_S, self._abort)
+
+    def _abort(self) -> None:
+        if self.row >= 0:
+            self.transport.abort()
 
 
 class FixConnection(Connection):

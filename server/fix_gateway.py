@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix import events as ev
+from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.session import Session
 from openoutcry.protocol.fix.session_config import SessionConfig
@@ -31,6 +32,8 @@ class FixSession:
         self.number = entry.number
         self.comp_id = entry.id
         self.connection: Connection | None = None
+        # One slice is under way or planned: asking again must not plan a second chain of them.
+        self._is_resend_due = False
         fix = gateway.config.fix
         password = entry.password
 
@@ -48,6 +51,8 @@ class FixSession:
                 logout_timeout_ms=fix.logout_timeout_s * 1000,
                 authenticate=authenticate,
                 max_message_size=fix.max_message_bytes,
+                # The kernels encode reports of any length up to this one.
+                largest_sent=MAX_REPORT_BYTES,
             ),
             RowState(gateway.index.rows[entry.number]),
             GatewayStore(gateway, entry.number),
@@ -117,16 +122,19 @@ class FixSession:
             connection.write(data)
         if closing is not None:
             connection.close(closing.reason, is_error=closing.is_error)
-        elif self.session.is_resending:
-            self._resend()
+        elif self.session.is_resending and not self._is_resend_due:
+            self._is_resend_due = True
+            self.gateway.loop.call_soon(self._resend)
 
     def _resend(self) -> None:
         """Send one slice of a resend, and come back for the next."""
+        self._is_resend_due = False
         connection = self.connection
         if connection is None or not self.session.is_resending:
             return
         if connection.is_writing_paused:
             # The client reads slower than we can resend: go on when it has caught up.
+            self._is_resend_due = True
             self.gateway.loop.call_later(0.01, self._resend)
             return
         data = self.session.resend_slice(self.gateway.now_ms(), RESEND_SLICE)
@@ -134,6 +142,7 @@ class FixSession:
             connection.write(data)
         self._mark()
         if self.session.is_resending:
+            self._is_resend_due = True
             self.gateway.loop.call_soon(self._resend)
 
     def _mark(self) -> None:

@@ -35,6 +35,7 @@ COMP_ID = np.dtype(
     align=True,
 )
 
+_INT64_MAX = 2**63 - 1
 _D = ord("D")
 _F = ord("F")
 _G = ord("G")
@@ -115,7 +116,8 @@ def receive_fix(
             load_word(buf, off, length, 1),
             load_word(buf, off, length, 2),
         )
-        if symbol < 0:
+        # Words are padded with NUL, so a name that ends in NUL is told apart by its length.
+        if symbol < 0 or routes.symbols[symbol]["name_len"] != length:
             code = INBOUND_PYTHON
             break
         account = int64(0)
@@ -133,7 +135,7 @@ def receive_fix(
                 load_word(buf, off, length, 2),
                 load_word(buf, off, length, 3),
             )
-            if account < 0:
+            if account < 0 or routes.accounts[account]["name_len"] != length:
                 code = INBOUND_PYTHON
                 break
         msg_type = int64(row["msg_type"])
@@ -151,7 +153,8 @@ def receive_fix(
                 routes.symbols[symbol]["lot_mantissa"],
                 routes.symbols[symbol]["lot_scale"],
             )
-            if result != DECIMAL_OK:
+            # What would not fit when it is written back as a decimal is for Python to decline.
+            if result != DECIMAL_OK or qty > _INT64_MAX // routes.symbols[symbol]["lot_mantissa"]:
                 code = INBOUND_PYTHON
                 break
             if is_limit:
@@ -161,7 +164,8 @@ def receive_fix(
                     routes.symbols[symbol]["tick_mantissa"],
                     routes.symbols[symbol]["tick_scale"],
                 )
-                if result != DECIMAL_OK:
+                most = _INT64_MAX // routes.symbols[symbol]["tick_mantissa"]
+                if result != DECIMAL_OK or price > most or price < -most:
                     code = INBOUND_PYTHON
                     break
         elif msg_type == _F:

@@ -284,6 +284,7 @@ def _units(
     if numerator % denominator:
         raise Declined(off_reason, off_text.format(text.decode("ascii")))
     units = numerator // denominator
-    if not -_INT64_MAX <= units <= _INT64_MAX:
+    # Reports write units × mantissa.
+    if not -_INT64_MAX <= units * unit_mantissa <= _INT64_MAX:
         raise Declined(range_reason, REASON_TEXTS[range_reason])
     return units

@@ -23,6 +23,7 @@ SYMBOL_ROW = np.dtype(
         ("name0", "<u8"),
         ("name1", "<u8"),
         ("name2", "<u8"),
+        ("name_len", "<i8"),
         ("shard", "<i8"),
         ("tick_mantissa", "<i8"),
         ("tick_scale", "<i8"),
@@ -36,7 +37,14 @@ SYMBOL_ROW = np.dtype(
 
 #: One row an account; the row's number is the account's number. Row 0 means "no account given".
 ACCOUNT_ROW = np.dtype(
-    [("name0", "<u8"), ("name1", "<u8"), ("name2", "<u8"), ("name3", "<u8"), ("firm", "<i8")],
+    [
+        ("name0", "<u8"),
+        ("name1", "<u8"),
+        ("name2", "<u8"),
+        ("name3", "<u8"),
+        ("name_len", "<i8"),
+        ("firm", "<i8"),
+    ],
     align=True,
 )
 
@@ -133,6 +141,7 @@ class SymbolTable:
             row = self.rows[number]
             for i, word in enumerate(words):
                 row[f"name{i}"] = word
+            row["name_len"] = len(name)
             row["shard"] = config.shard_of(number)
             row["tick_mantissa"], row["tick_scale"] = symbol.tick_parts
             row["lot_mantissa"], row["lot_scale"] = symbol.lot_parts
@@ -172,6 +181,7 @@ class AccountTable:
         words = name_words(name, ACCOUNT_WORDS)
         for i, word in enumerate(words):
             self.rows[number][f"name{i}"] = word
+        self.rows[number]["name_len"] = len(name)
         self.rows[number]["firm"] = firm
         self.names.append(name)
         self.numbers[name] = number
@@ -184,6 +194,8 @@ class AccountTable:
         if number is not None:
             return number
         if not self._is_open or len(self.names) >= len(self.rows) or len(name) > ACCOUNT_WORDS * 8:
+            return -1
+        if any(not 0x20 <= character <= 0x7E for character in name):
             return -1
         return self.add(name, 0)
 

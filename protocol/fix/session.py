@@ -36,6 +36,7 @@ Rules that venues differ in, and what holds here:
 Source: FIX 4.4 volume 2 (session protocol) and the FIX session test cases.
 """
 
+import heapq
 from collections.abc import Callable, Iterable
 
 from openoutcry.protocol.fix.enums import BusinessRejectReason
@@ -110,6 +111,8 @@ class Session:
         self._deadline_ms = 0
         # Messages above a gap by number; None marks one that was acted upon at once.
         self._queue: dict[int, Message | None] = {}
+        #: The numbers in `_queue`, and perhaps some that left it.
+        self._queue_heap: list[int] = []
         # The last missing number below the first message that showed the gap; 0 means no gap.
         self._gap_last = 0
         # When to ask again, what was due when the peer was last asked, and how often that was.
@@ -191,7 +194,7 @@ class Session:
         del now_ms  # no timer outlives the connection
         self._move(Trigger.CONNECTION_LOST)
         self._outbox.clear()
-        self._queue.clear()
+        self._clear_queue()
         self._gap_last = 0
         self._is_reset_pending = False
         return self._take_events()
@@ -482,7 +485,7 @@ class Session:
         self._events.append(LoggedOn(self.heartbeat_s, is_reset))
         is_next_expected = self._uses_next_expected(logon)
         if number > expected:
-            self._queue[number] = None
+            self._enqueue(number, None)
             self._open_gap(number - 1, now_ms, is_asked=is_next_expected)
         if peer_awaits is not None and peer_awaits < before_reply:
             self._start_resend(peer_awaits, self._outbox.last_sent)
@@ -608,7 +611,7 @@ class Session:
             self._on_resend_request(message, now_ms)
             kept = None
         if len(self._queue) < self.config.max_queued:
-            self._queue.setdefault(number, kept)
+            self._enqueue(number, kept)
         if not self._gap_last:
             self._open_gap(number - 1, now_ms, is_asked=False)
 
@@ -641,9 +644,21 @@ class Session:
         if self._gap_last or self.connection is State.CLOSING:
             return
         # What a gap fill passed over is not processed: the peer has declared those numbers void.
-        self._queue = {n: m for n, m in self._queue.items() if n > self.state.next_in}
-        if self._queue:
-            self._open_gap(min(self._queue) - 1, now_ms, is_asked=False)
+        # The heap finds the lowest number without a look at all that wait.
+        while self._queue_heap and self._queue_heap[0] <= self.state.next_in:
+            self._queue.pop(heapq.heappop(self._queue_heap), None)
+        if self._queue_heap:
+            self._open_gap(self._queue_heap[0] - 1, now_ms, is_asked=False)
+
+    def _enqueue(self, number: int, message: Message | None) -> None:
+        """Keep what came above a gap; the first message under a number counts."""
+        if number not in self._queue:
+            self._queue[number] = message
+            heapq.heappush(self._queue_heap, number)
+
+    def _clear_queue(self) -> None:
+        self._queue.clear()
+        self._queue_heap.clear()
 
     def _note_gap_filled(self) -> None:
         if self._gap_last and self.state.next_in > self._gap_last:
@@ -703,7 +718,7 @@ class Session:
             self._reject_new_seq_no(message, self.state.next_in, new_seq_no, now_ms)
         elif new_seq_no > self.state.next_in:
             # Whatever is queued bears a number that the peer has given up, or will use again.
-            self._queue.clear()
+            self._clear_queue()
             self._gap_last = 0
             self.state.next_in = new_seq_no
 
@@ -755,7 +770,7 @@ class Session:
         self.state.next_out = 1
 
     def _reset_in(self) -> None:
-        self._queue.clear()
+        self._clear_queue()
         self._gap_last = 0
         self.state.next_in = 1
         self._events.append(NumbersReset())

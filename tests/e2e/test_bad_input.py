@@ -471,3 +471,39 @@ def test_a_fix_client_that_does_not_read_is_cut_off_and_gets_all_by_resend(tmp_p
             assert [int(fill[14]) for fill in fills] == list(range(1, 40_001))
             again.next_in = last + 1
             assert again.is_alive()
+
+
+def test_a_client_that_neither_reads_nor_answers_does_not_keep_its_session(tmp_path: Path):
+    with (
+        Venue(tmp_path, "fix.logout_timeout_s=1") as venue,
+        FixPeer(venue.port("fix"), "SILENT") as silent,
+    ):
+        silent.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        silent.log_on(heartbeat_s=1)
+        silent.new("s", "AAPL", "2", 20_000, "10.00")
+        with BinaryPeer(venue.port("binary"), "TAKER") as taker:
+            taker.log_on()
+            for start in range(0, 20_000, 2000):
+                names = [f"t{start + n}" for n in range(2000)]
+                taker.send(*(taker.order(name, "AAPL", 1, 1, 1000) for name in names))
+                taker.reports(4000)
+        # Its reports fill the socket's buffers: the Logout after the time-out cannot go out.
+        venue.wait_for_log("closing: ", 20)
+        deadline = time.monotonic() + 15
+        while True:
+            with FixPeer(venue.port("fix"), "SILENT", next_out=3) as again:
+                again.send("A", "98=0|108=0|")
+                with contextlib.suppress(AssertionError, OSError, Closed):
+                    assert again.receive(2, is_numbered=False).kind == "A"
+                    break
+            assert time.monotonic() < deadline, "the session is still taken"
+            time.sleep(0.5)
+
+
+def test_a_peer_that_takes_only_tiny_messages_is_refused(venue: Venue):
+    with FixPeer(venue.port("fix"), "TINY") as peer:
+        peer.send("A", "98=0|108=0|383=100|")
+        answer = peer.receive(is_numbered=False)
+        assert answer.kind == "5"
+        assert "MaxMessageSize(383) must be at least" in str(answer[58])
+        peer.wait_closed()
