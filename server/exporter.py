@@ -33,6 +33,10 @@ _FOLDER = web.AppKey("folder", Path)
 _CONTROL = web.AppKey("control", Path)
 
 
+#: Longest symbol name that is passed on.
+_MAX_NAME = 64
+
+
 class ControlError(Exception):
     """The supervisor could not be asked."""
 
@@ -63,7 +67,11 @@ async def ask_supervisor(control: Path, command: dict[str, Any]) -> dict[str, An
 
 async def _metrics(request: web.Request) -> web.Response:
     registry = venue_registry(request.app[_FOLDER])
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    try:
+        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+    except (TypeError, ValueError):
+        # A version that is no number: the plain text format serves everybody.
+        encode, content_type = choose_encoder("")
     return web.Response(body=encode(registry), headers={"Content-Type": content_type})
 
 
@@ -89,13 +97,14 @@ async def _day_end(request: web.Request) -> web.Response:
         return _error(415, "send JSON, as Content-Type: application/json")
     try:
         body = await request.json()
-    except ValueError:
+    except (ValueError, LookupError, RecursionError):
+        # No JSON, in no known character set, or nested without end.
         return _error(400, "the body is not JSON")
     if not isinstance(body, dict) or set(body) - {"symbol"}:
         return _error(400, 'the body is {"symbol": NAME} or {}, for all symbols')
     symbol = body.get("symbol")
-    if symbol is not None and not isinstance(symbol, str):
-        return _error(400, "symbol is a string or null")
+    if symbol is not None and not (isinstance(symbol, str) and len(symbol) <= _MAX_NAME):
+        return _error(400, f"symbol is null or a string of at most {_MAX_NAME} characters")
     try:
         answer = await ask_supervisor(
             request.app[_CONTROL], {"command": "day-end", "symbol": symbol}

@@ -103,7 +103,8 @@ def bind_listeners(config: Config) -> Listeners:
             sock.close()
             raise StartError(
                 f"cannot listen on {host}:{port} (listen.{name}): {error.strerror}; "
-                f"set listen.{name} to another port, or to 0 for any free one"
+                f"choose another with --set listen.{name}=PORT (0: any free one); "
+                f"with make: make run ARGS='--set listen.{name}=PORT'"
             ) from error
         return sock
 
@@ -404,6 +405,7 @@ class Supervisor:
 
     def shut_down(self) -> None:
         """Stop the gateway, then the shards, then the rest; kill what does not end in time."""
+        log.info("stopping")
         self.stop.is_set = True
         for child in self.children:
             child.restart_at = 0.0

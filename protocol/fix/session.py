@@ -341,7 +341,9 @@ class Session:
         fields = [(45, message.get(34) or b"0")]
         if ref_tag is not None:
             fields.append((371, b"%d" % ref_tag))
-        fields += [(372, message.msg_type.encode()), (373, b"%d" % reason)]
+        if message.msg_type:
+            fields.append((372, message.msg_type.encode("latin-1")))
+        fields.append((373, b"%d" % reason))
         if text:
             fields.append((58, text.encode()))
         return self._send("3", fields, now_ms, header=route_back(message))

@@ -80,7 +80,8 @@ def test_a_port_in_use_is_one_clear_sentence(tmp_path: Path):
         assert venue.process.wait(STOP_S) == 1
     assert venue.log().splitlines() == [
         f"openoutcry: cannot listen on 127.0.0.1:{port} (listen.fix): Address already in use; "
-        "set listen.fix to another port, or to 0 for any free one"
+        "choose another with --set listen.fix=PORT (0: any free one); "
+        "with make: make run ARGS='--set listen.fix=PORT'"
     ]
     venue.kill()
     venue.check_clean()
