@@ -62,7 +62,8 @@ def test_a_port_in_use_is_one_clear_sentence():
         taken.listen()
         port = taken.getsockname()[1]
         config = Config(listen=Listen(fix=port, binary=0, http=0))
-        with pytest.raises(StartError, match=rf"127\.0\.0\.1:{port} \(listen\.fix\).*--set listen\.fix=PORT"):
+        expected = rf"127\.0\.0\.1:{port} \(listen\.fix\).*--set listen\.fix=PORT"
+        with pytest.raises(StartError, match=expected):
             bind_listeners(config)
 
 
