@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.bystander import Bystander
 from support.fix import frame, seal, to_bytes
-from support.peers import BinaryPeer, Closed, FixPeer, Peer
+from support.peers import BinaryPeer, Closed, FixPeer, Peer, utc
 from support.venue import Venue, wait_for
 
 from openoutcry.protocol.binary.enums import LogoutReason, RejectReason
@@ -507,3 +507,55 @@ def test_a_peer_that_takes_only_tiny_messages_is_refused(venue: Venue):
         assert answer.kind == "5"
         assert "MaxMessageSize(383) must be at least" in str(answer[58])
         peer.wait_closed()
+
+
+def test_a_name_that_ends_in_nul_is_another_name(fix: MakeFix, symbol: str):
+    peer = fix()
+    # With OnBehalfOfCompID in its header a message goes by way of Python.
+    for number, header in enumerate(("", "115=X|")):
+        for body, reason in (
+            (f"11=s{number}|55={symbol}\0|", "1"),
+            (f"11=a{number}|1=A\0|55={symbol}|", "15"),
+        ):
+            text = f"{body}54=1|60={utc()}|38=10|40=2|44=1.00|"
+            peer.send("D", text, extra=header)
+            assert peer.receive().pick(150, 103) == ["8", reason]
+
+
+def test_a_price_too_large_to_be_written_back_is_echoed_as_it_came(tmp_path: Path):
+    with (
+        Venue(tmp_path, symbols=[{"name": "QUARTER", "tick": "0.25"}]) as venue,
+        FixPeer(venue.port("fix"), "LARGE") as peer,
+    ):
+        peer.log_on()
+        for number, price in enumerate(("300000000000000000", "-300000000000000000")):
+            peer.new(f"o{number}", "QUARTER", "1", 1, price)
+            assert peer.receive().pick(150, 103, 44) == ["8", "3", price]
+
+
+def test_thousands_of_messages_above_gaps_hold_nobody_up(fix: MakeFix):
+    peer = fix()
+    first = peer.next_out
+    odd = range(first + 1, first + 8001, 2)
+    peer.raw(b"".join(peer.frame("0", seq=str(number)) for number in odd))
+    even = b"".join(peer.frame("0", seq=str(number)) for number in range(first, first + 8001, 2))
+    peer.raw(even)
+    peer.next_out = first + 8001
+    answers = 0
+    peer.send("1", "112=done|")
+    while (report := peer.receive(30)).kind != "0":
+        answers += report.kind == "2"
+    assert answers > 0
+
+
+def test_a_flood_of_resend_requests_holds_nobody_up(fix: MakeFix, symbol: str):
+    peer = fix()
+    for number in range(300):
+        peer.new(f"o{number}", symbol, "1", 10, "1.00")
+    peer.reports(300)
+    peer.raw(b"".join(peer.frame("2", "7=2|16=301|") for _ in range(1000)))
+    peer.send("1", "112=done|")
+    while True:
+        report = peer.receive(60, is_numbered=False)
+        if report.kind == "0" and report[112] == "done":
+            break

@@ -57,6 +57,12 @@ async def test_metrics_in_both_text_formats(tmp_path: Path):
         assert (await openmetrics.text()).endswith("# EOF\n")
 
 
+async def test_metrics_for_an_accept_header_that_is_nonsense(tmp_path: Path):
+    async with client(tmp_path) as http:
+        accept = {"Accept": "application/openmetrics-text;version=abc"}
+        assert (await http.get("/metrics", headers=accept)).status == 200
+
+
 async def test_health_and_readiness(tmp_path: Path):
     venue = VenueFolder(tmp_path)
     async with client(tmp_path) as http:
@@ -130,6 +136,9 @@ async def test_a_hung_supervisor_is_a_503(tmp_path: Path, monkeypatch: pytest.Mo
         ({"json": {"symbols": "AAPL"}}, 400),
         ({"json": {"symbol": 3}}, 400),
         ({"json": {"symbol": "A" * 70000}}, 413),
+        ({"json": {"symbol": "A" * 65}}, 400),
+        ({"data": b"[" * 60000, "headers": {"Content-Type": "application/json"}}, 400),
+        ({"data": b"{}", "headers": {"Content-Type": "application/json; charset=none"}}, 400),
     ],
 )
 async def test_a_wrong_request_never_reaches_the_supervisor(
