@@ -123,7 +123,8 @@ _ROOT = cache_root()
 
 
 @functools.cache
-def _cache_folder(path: Path) -> str:
+def cache_folder(path: Path) -> str:
+    """Return where a module's kernels are cached; the folder is there, or the text is empty."""
     folder = _ROOT / f"src-{source_fingerprint(path)}"
     try:
         if not folder.is_dir():
@@ -138,7 +139,7 @@ def _cache_folder(path: Path) -> str:
 def _decorate(function: Callable[..., Any], **options: Any) -> Any:
     if IS_COMPILED:
         # numba reads the setting when it decorates.
-        numba.config.CACHE_DIR = _cache_folder(Path(function.__code__.co_filename).resolve())
+        numba.config.CACHE_DIR = cache_folder(Path(function.__code__.co_filename).resolve())
     return numba.njit(cache=True, nogil=True, error_model="numpy", **options)(function)
 
 

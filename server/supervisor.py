@@ -471,7 +471,7 @@ def run_venue(config: Config, data_dir: Path | None) -> int:
         supervisor = Supervisor(config, folder, shm_folder)
         supervisor.stop = stop
         try:
-            warm_kernels()
+            warm_kernels(lambda: stop.is_set)
             if stop.is_set:
                 return 0
             supervisor.start(listeners)

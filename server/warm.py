@@ -4,7 +4,9 @@ The real objects are made at a small size and their kernels called once, so that
 that serve clients are compiled. Processes forked afterwards have everything in place.
 """
 
+import contextlib
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -15,6 +17,7 @@ from pathlib import Path
 import click
 import numpy as np
 
+from openoutcry.config.jit import IS_COMPILED, cache_folder
 from openoutcry.server.config import Capacity, Config, Log
 from openoutcry.server.config import Gateway as GatewayConfig
 
@@ -63,8 +66,41 @@ class _Step:
             print(f"compiled {self._name} in {seconds:.1f} s", file=sys.stderr, flush=True)
 
 
-def warm_kernels() -> None:
-    """Compile or load all kernels of the shard, the gateway and the supervisor."""
+def _marker() -> Path | None:
+    """Return the file that says that the kernels of these sources are on the disk, if one can."""
+    folder = cache_folder(Path(__file__).resolve())
+    return Path(folder) / "compiled" if folder and IS_COMPILED else None
+
+
+def warm_kernels(is_stopping: Callable[[], bool] = lambda: False) -> None:
+    """Have all kernels of the venue ready in this process, compiling what is not on the disk yet.
+
+    Compiling leaves some 300 MB behind in the process that does it, and so in all that it forks: a
+    process of its own compiles, and this one loads the result. Returns early when `is_stopping`.
+    """
+    marker = _marker()
+    if marker is not None and not marker.is_file():
+        command = [sys.executable, "-m", "openoutcry.server.main", "warm"]
+        with subprocess.Popen(command) as compiling:
+            while compiling.poll() is None:
+                if is_stopping():
+                    compiling.kill()
+                    return
+                time.sleep(0.02)
+    _call_all()
+
+
+def compile_kernels() -> None:
+    """Compile or load all kernels of the shard, the gateway and the supervisor, here."""
+    _call_all()
+    marker = _marker()
+    if marker is not None:
+        with contextlib.suppress(OSError):
+            # A cache that cannot be written is none: every start compiles in memory.
+            marker.touch()
+
+
+def _call_all() -> None:
     with tempfile.TemporaryDirectory(prefix="openoutcry-warm-") as name:
         folder = Path(name)
         for what, step in _steps(folder):
@@ -131,5 +167,5 @@ class _Unconnected:
 def warm() -> None:
     """Compile all kernels now, so that the first start is as quick as every other."""
     started = time.monotonic()
-    warm_kernels()
+    compile_kernels()
     print(f"kernels are ready ({time.monotonic() - started:.1f} s)", file=sys.stderr)
