@@ -81,7 +81,11 @@ def warm_kernels(is_stopping: Callable[[], bool] = lambda: False) -> None:
     marker = _marker()
     if marker is not None and not marker.is_file():
         command = [sys.executable, "-m", "openoutcry.server.main", "warm"]
-        with subprocess.Popen(command) as compiling:
+        # Its temporary files lie in ours, so that nothing stays behind when it is killed.
+        with (
+            tempfile.TemporaryDirectory(prefix="openoutcry-warm-") as folder,
+            subprocess.Popen(command, env={**os.environ, "TMPDIR": folder}) as compiling,
+        ):
             while compiling.poll() is None:
                 if is_stopping():
                     compiling.kill()
