@@ -1,5 +1,7 @@
 """Session rules that need more than messages in a table: events, roles, timers, own errors."""
 
+from typing import NoReturn
+
 import pytest
 from conformance.fix_harness import Bench, frame, readable, split, value_of
 
@@ -434,3 +436,21 @@ def test_a_logon_marked_as_resent_resets_nothing(bench: Bench) -> None:
     bench.receive("35=0|34=2")
     assert bench.receive(f"{LOGON}|43=Y|122=20261122-10:00:00.000|141=Y") == []
     assert bench.numbers == (3, 2)
+
+
+def test_filling_many_gaps_never_looks_through_all_that_waits(bench: Bench) -> None:
+    class NeverScanned(dict[int, object]):
+        """A scan for each of thousands of holes once held everybody up for twenty seconds."""
+
+        def __iter__(self) -> NoReturn:
+            raise AssertionError("the queue was scanned")
+
+        keys = items = values = __iter__
+
+    bench.session._queue = NeverScanned()  # type: ignore[assignment]
+    for number in range(3, 43, 2):
+        bench.receive(f"35=0|34={number}")
+    for number in range(2, 43, 2):
+        bench.receive(f"35=0|34={number}")
+    assert bench.session.state.next_in == 43
+    assert not bench.session.is_gap_pending
