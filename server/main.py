@@ -27,10 +27,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 BENCHES: dict[str, tuple[str, str]] = {
-    "engine": ("openoutcry.engine.bench:engine", "Measure the matching engine in process."),
+    "engine": ("openoutcry.engine.bench.mixes:engine", "Measure the matching engine in process."),
     "codec": ("openoutcry.loadgen.codec_bench:codec", "Measure decoding and encoding messages."),
-    "ring": ("openoutcry.engine.bench_ring:ring", "Measure the ring between two processes."),
-    "journal": ("openoutcry.engine.bench_journal:journal", "Measure appending to the logs."),
+    "ring": ("openoutcry.engine.bench.ring:ring", "Measure the ring between two processes."),
+    "journal": ("openoutcry.engine.bench.journal:journal", "Measure appending to the logs."),
     "echo": ("openoutcry.loadgen.echo:echo", "Measure what TCP itself costs on this machine."),
     "compare": ("openoutcry.loadgen.compare:compare", "Measure a venue and an echo in turns."),
 }

@@ -3,7 +3,7 @@
 import pytest
 
 from openoutcry.config.jit import IS_COMPILED
-from openoutcry.engine.bench import SCENARIOS, bench_engine, format_figures, record_flow
+from openoutcry.engine.bench.mixes import SCENARIOS, bench_engine, format_figures, record_flow
 from openoutcry.engine.enums import CommandKind
 
 pytestmark = pytest.mark.skipif(not IS_COMPILED, reason="generates a long flow")

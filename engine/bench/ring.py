@@ -226,7 +226,7 @@ def bench_ring(
         ns = np.zeros(trips, np.int64)
         _ping(rings.there, rings.back, rings.words[0], rings.words[1], ns[:0])
         arguments = f"{fd}, {capacity}, {records}, {runs}, {trips}"
-        code = f"from openoutcry.engine.bench_ring import consume; consume({arguments})"
+        code = f"from openoutcry.engine.bench.ring import consume; consume({arguments})"
         with subprocess.Popen([sys.executable, "-c", code], pass_fds=[fd]) as consumer:
             try:
                 while not rings.ready[0]:
