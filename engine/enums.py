@@ -3,7 +3,7 @@
 Values are part of the log's format: they are never renumbered.
 """
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 
 
 class CommandKind(IntEnum):
@@ -76,6 +76,14 @@ class ReplacePolicy(IntEnum):
     #: Priority is kept when the quantity goes down (or stays) at the same price.
     KEEP_ON_REDUCE = 0
     ALWAYS_REQUEUE = 1
+
+
+class CommandFlag(IntFlag):
+    """Bits of a command's `flags`, by kind; an ADD_SYMBOL's `flags` is a ReplacePolicy."""
+
+    #: REPLACE: `qty_lots` is what shall be open from now on, whatever was filled before; without
+    #: it, as in FIX, the quantity counts what was filled.
+    OPEN_QTY = 1
 
 
 class RejectReason(IntEnum):

@@ -13,6 +13,7 @@ from openoutcry.config.jit import int64, lean_part
 from openoutcry.engine.accept import copy_id, limits_reason, open_reason, own_detail
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import (
+    CommandFlag,
     EventKind,
     OrderStatus,
     OrderType,
@@ -31,6 +32,30 @@ from openoutcry.engine.words import INT64_MAX
 
 
 @lean_part
+def _total_qty(book: Book, commands: NDArray[Any], i: int, detail: int) -> int:
+    """Return the quantity that a replaced order is to have, filled included; 0 beyond int64."""
+    qty = commands[i]["qty_lots"]
+    if commands[i]["flags"] & CommandFlag.OPEN_QTY.value == 0:
+        return qty
+    cum = book.details[detail]["cum_qty"]
+    # An open quantity below 1 is none: with the fills it might pass for one.
+    if qty < 1 or qty > INT64_MAX - cum:
+        return int64(0)
+    return qty + cum
+
+
+@lean_part
+def _is_taken(book: Book, commands: NDArray[Any], i: int, detail: int, tag: int) -> bool:
+    """Tell whether a replace's new identifier is in use.
+
+    Where identifiers may be used again (no finished orders are remembered), the order may keep its
+    own.
+    """
+    found = find_id(book, commands, i, tag)
+    return found != NIL and not (found == detail and book.finished_capacity == 0)
+
+
+@lean_part
 def _replace_reason(book: Book, commands: NDArray[Any], i: int, detail: int, tag: int) -> int:
     command = commands[i]
     reason = open_reason(book, commands, i, detail)
@@ -41,11 +66,11 @@ def _replace_reason(book: Book, commands: NDArray[Any], i: int, detail: int, tag
         return RejectReason.UNSUPPORTED_ORDER_TYPE.value
     if command["tif"] > TimeInForce.GTC:
         return RejectReason.UNSUPPORTED_TIME_IN_FORCE.value
-    price, qty = command["price_ticks"], command["qty_lots"]
+    price, qty = command["price_ticks"], _total_qty(book, commands, i, detail)
     reason = limits_reason(book, int64(command["symbol"]), True, price, qty)
     if reason != 0:
         return reason
-    if find_id(book, commands, i, tag) != NIL:
+    if _is_taken(book, commands, i, detail, tag):
         return RejectReason.DUPLICATE_CL_ORD_ID.value
     if qty <= book.details[detail]["cum_qty"]:
         return RejectReason.QTY_NOT_ABOVE_CUM_QTY.value
@@ -108,7 +133,7 @@ def accept_replace(
     if reason != 0:
         decline(book, commands, i, detail, reports, row, report_seq, reason)
         return nowhere, nowhere
-    price, qty = command["price_ticks"], command["qty_lots"]
+    price, qty = command["price_ticks"], _total_qty(book, commands, i, detail)
     order = int64(details[detail]["order"])
     level = int64(orders[order]["level"])
     side = int64(levels[level]["side"])
