@@ -8,7 +8,7 @@ IEEE 754 defines to the last bit (numba is not allowed to fuse any two), and are
 
 import math
 
-from openoutcry.config.jit import inlined_kernel
+from openoutcry.config.jit import inlined_kernel, int64
 
 #: ln 2 in two parts; the first has 20 trailing zero bits, so that small multiples of it are exact.
 _LN2_HIGH = 0.6931471803691238
@@ -49,7 +49,7 @@ def exp(x: float) -> float:
 @inlined_kernel
 def cos_turns(turns: float) -> float:
     """Return the cosine of 0 to 1 full turns."""
-    quarter = int(math.floor(turns * 4.0 + 0.5))
+    quarter = int64(math.floor(turns * 4.0 + 0.5))
     angle = (turns - quarter * 0.25) * _TWO_PI
     square = angle * angle
     total = 1.0

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.atomics import CLOCK_MONOTONIC, clock_ns
+from openoutcry.engine.bench.elementary import exp, log
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.enums import CommandKind, OrderType, ReportKind, TimeInForce
 from openoutcry.engine.match import process_batch
@@ -48,6 +49,10 @@ class Scenario(NamedTuple):
     #: One new order in 64 moves its symbol's middle by up to so many ticks.
     walk: int = 1
     max_qty: int = 100
+    #: Of the replaces, in thousandths: with a new price.
+    moves: int = 500
+    #: Shape of the Pareto distribution of the symbols' shares of the orders; 0: all alike.
+    pareto: float = 0.0
 
 
 SCENARIOS = {
@@ -60,6 +65,17 @@ SCENARIOS = {
         Scenario("one-level", symbols=1, width_ticks=1, walk=0),
         Scenario("wide", resting=100_000, width_ticks=1 << 20, stride_ticks=(1 << 40) + 7),
         Scenario("sweeps", new=500, cancel=150, replace=50, max_qty=400),
+        Scenario(
+            "universe",
+            symbols=10_000,
+            resting=1_000_000,
+            new=90,
+            cancel=60,
+            replace=820,
+            moves=1_000,
+            pareto=1.5,
+            width_ticks=400,
+        ),
     )
 }
 
@@ -140,6 +156,7 @@ def _draw_price(flow: NDArray[Any], middle: int, side: int, width: int, stride: 
 def _generate(
     flow: NDArray[Any],
     middles: NDArray[Any],
+    sums: NDArray[Any],
     resting: NDArray[Any],
     places: NDArray[Any],
     commands: NDArray[Any],
@@ -150,7 +167,9 @@ def _generate(
     stride: int,
     max_qty: int,
 ) -> None:
-    """Write commands; `shares` are new, cancel, replace (in thousandths), and the target."""
+    """Write commands; `shares` are new, cancel, replace (in thousandths), the number of resting
+    orders aimed at, the walk, and of the replaces those that move (in thousandths); `sums` are the
+    running sums of the symbols' weights."""
     target = shares[3]
     for i in range(first, stop):
         command = commands[i]
@@ -173,7 +192,7 @@ def _generate(
         command["id1"] = _SUFFIX
         qty = _draw(flow, max_qty) + 1
         if draw < shares[0] or draw >= shares[0] + shares[1] + shares[2] or count == 0:
-            symbol = _draw(flow, len(middles))
+            symbol = int64(np.searchsorted(sums, _draw(flow, sums[len(sums) - 1]), "right"))
             side = _draw(flow, 2) + 1
             if _draw(flow, 64) == 0:
                 middles[symbol] += _draw(flow, 2 * shares[4] + 1) - shares[4]
@@ -203,7 +222,7 @@ def _generate(
         command["kind"] = CommandKind.REPLACE.value
         price = resting[place]["price"]
         qty = resting[place]["qty"]
-        if _draw(flow, 2) == 0:
+        if _draw(flow, 1000) < shares[5]:
             price = _draw_price(flow, middles[symbol], side, width, stride)
         _forget(flow, resting, places, place)
         _remember(flow, resting, places, number, symbol, side, price, qty)
@@ -262,7 +281,12 @@ class Flow(NamedTuple):
 
 
 def _new_book(scenario: Scenario) -> Book:
-    capacity = Capacity(finished_orders=scenario.finished_orders)
+    capacity = Capacity(
+        open_orders=scenario.resting * 2,
+        finished_orders=scenario.finished_orders,
+        levels=scenario.resting * 2,
+        symbols=scenario.symbols,
+    )
     book = create_book(capacity)
     symbols = np.zeros(scenario.symbols, COMMAND)
     symbols["kind"] = CommandKind.ADD_SYMBOL
@@ -271,6 +295,15 @@ def _new_book(scenario: Scenario) -> Book:
     symbols["qty_lots"], symbols["qty2_lots"] = 1, 1 << 40
     process_batch(book, symbols, 0, len(symbols), np.zeros(1, REPORT), 1, 0, 1)
     return book
+
+
+def _weigh_symbols(scenario: Scenario, seed: int) -> NDArray[Any]:
+    """Return the running sums of the symbols' weights."""
+    if not scenario.pareto:
+        return np.arange(1, scenario.symbols + 1)
+    chances = np.random.RandomState(seed).random_sample(scenario.symbols)
+    weights = [1_000 * exp(-log(1.0 - chance) / scenario.pareto) for chance in chances]
+    return np.cumsum(np.array(weights).astype(np.int64))
 
 
 def record_flow(scenario: Scenario, messages: int, seed: int = 1) -> Flow:
@@ -284,15 +317,19 @@ def record_flow(scenario: Scenario, messages: int, seed: int = 1) -> Flow:
     resting = np.zeros(scenario.resting * 2 + _CHUNK, _RESTING)
     places = np.full(total + 1, -1, np.int64)
     shares = np.array(
-        [scenario.new, scenario.cancel, scenario.replace, scenario.resting, scenario.walk]
+        [
+            *(scenario.new, scenario.cancel, scenario.replace),
+            *(scenario.resting, scenario.walk, scenario.moves),
+        ]
     )
+    sums = _weigh_symbols(scenario, seed)
     reports = np.zeros(1 << 18, REPORT)
     book = _new_book(scenario)
     produced = declined = trades = 0
     for first in range(0, total, _CHUNK):
         stop = min(first + _CHUNK, total)
         _generate(
-            *(flow, middles, resting, places, commands, first, stop, shares),
+            *(flow, middles, sums, resting, places, commands, first, stop, shares),
             *(scenario.width_ticks, scenario.stride_ticks, scenario.max_qty),
         )
         done, count = process_batch(book, commands, first, stop, reports, 1, 0, len(reports))
