@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openoutcry.engine.enums import (
+    CommandFlag,
     CommandKind,
     EventKind,
     Liquidity,
@@ -242,7 +243,7 @@ class OracleBook:
         if command["tif"] not in tuple(TimeInForce):
             return RejectReason.UNSUPPORTED_TIME_IN_FORCE
         is_limit = command["ord_type"] == OrderType.LIMIT
-        reason = self.limits(symbol, is_limit)
+        reason = self.limits(symbol, int(command["qty_lots"]), is_limit)
         if reason:
             return reason
         if self.find("cl_ord_id"):
@@ -258,8 +259,8 @@ class OracleBook:
                 return RejectReason.LEVEL_QTY_OVERFLOW
         return RejectReason.NONE
 
-    def limits(self, symbol: Symbol, is_priced: bool) -> int:
-        if not symbol.qty_min <= self.command["qty_lots"] <= symbol.qty_max:
+    def limits(self, symbol: Symbol, qty: int, is_priced: bool) -> int:
+        if not symbol.qty_min <= qty <= symbol.qty_max:
             return RejectReason.QTY_OUT_OF_RANGE
         if is_priced and not symbol.price_min <= self.command["price_ticks"] <= symbol.price_max:
             return RejectReason.PRICE_OUT_OF_RANGE
@@ -291,7 +292,7 @@ class OracleBook:
             self.decline(reason, order)
             return
         symbol = self.symbols[order.symbol]
-        price, qty = int(command["price_ticks"]), int(command["qty_lots"])
+        price, qty = int(command["price_ticks"]), self.total_qty(order)
         leaves = qty - order.cum
         keeps = price == order.price and qty <= order.qty and not symbol.always_requeue
         reduction = order.leaves - leaves
@@ -315,18 +316,26 @@ class OracleBook:
         else:
             self.trade(order)
 
+    def total_qty(self, order: Order) -> int:
+        """Return the quantity a replace asks for, filled included; 0 where it cannot be."""
+        qty = int(self.command["qty_lots"])
+        if not self.command["flags"] & CommandFlag.OPEN_QTY:
+            return qty
+        return qty + order.cum if 1 <= qty <= MAX - order.cum else 0
+
     def replace_reason(self, order: Any) -> int:
         command = self.command
         symbol = self.symbols[order.symbol]
-        price, qty = int(command["price_ticks"]), int(command["qty_lots"])
+        price, qty = int(command["price_ticks"]), self.total_qty(order)
         if command["ord_type"] not in (0, OrderType.LIMIT):
             return RejectReason.UNSUPPORTED_ORDER_TYPE
         if command["tif"] not in (TimeInForce.DAY, TimeInForce.GTC):
             return RejectReason.UNSUPPORTED_TIME_IN_FORCE
-        reason = self.limits(symbol, is_priced=True)
+        reason = self.limits(symbol, qty, is_priced=True)
         if reason:
             return reason
-        if self.find("cl_ord_id"):
+        holder = self.find("cl_ord_id")
+        if holder and (holder is not order or self.window):
             return RejectReason.DUPLICATE_CL_ORD_ID
         if qty <= order.cum:
             return RejectReason.QTY_NOT_ABOVE_CUM_QTY
