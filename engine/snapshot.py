@@ -112,38 +112,48 @@ def _slot_of(detail: Any, row: int) -> int:
     return (int(detail["tag"]) << 32) | (row + 1)
 
 
+class _Rows:
+    """The rows of each pool that a walk has come across, each once."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, set[int]] = {
+            name: set() for name in ("order", "detail", "level", "node")
+        }
+
+    def take(self, name: str, row: int) -> None:
+        """Note a row; raise where it is met again, as on a link that leads back."""
+        _claim(row not in self.of[name], f"{name} row {row} is in two places")
+        self.of[name].add(row)
+
+
 def check_invariants(book: Book) -> None:
     """Walk every link; raise AssertionError with a sentence for the first that is wrong."""
     identifiers = {int(slot) for slot in book.id_slots[book.id_slots != 0]}
-    resting = 0
-    levels = 0
-    nodes = 0
+    used = _Rows()
     day_orders = 0
-    for side in range(len(book.sides)):
-        found = _check_side(book, side, identifiers)
-        resting += found[0]
-        levels += found[1]
-        nodes += found[2]
-        day_orders += found[3]
+    for symbol in range(len(book.symbols)):
+        days = sum(_check_side(book, symbol * 2 + n, identifiers, used) for n in range(2))
+        counted = int(book.symbols[symbol]["day_orders"])
+        _claim(counted == days, f"symbol {symbol} counts {counted} DAY orders, not {days}")
+        _check_uncrossed(book, symbol)
+        day_orders += days
+    _check_finished(book, identifiers, used)
     state = book.state[0]
     for name, counted in (
-        ("open_orders", resting),
-        ("levels_used", levels),
-        ("nodes_used", nodes),
+        ("open_orders", len(used.of["order"])),
+        ("levels_used", len(used.of["level"])),
+        ("nodes_used", len(used.of["node"])),
         ("day_orders", day_orders),
-        ("details_used", resting + int(state["finished_count"])),
+        ("details_used", len(used.of["detail"])),
     ):
         _claim(int(state[name]) == counted, f"{name} is {state[name]}, but {counted} are there")
-    for symbol in range(len(book.symbols)):
-        _check_uncrossed(book, symbol)
-    _check_pools(book)
-    _check_finished(book, identifiers)
-    _check_table(book.id_slots, book.id_bits, int(state["details_used"]), "identifier")
-    _check_table(book.level_slots, book.level_bits, levels, "level")
+    _check_pools(book, used)
+    _check_table(book.id_slots, book.id_bits, used.of["detail"], "identifier")
+    _check_table(book.level_slots, book.level_bits, used.of["level"], "level")
 
 
-def _check_side(book: Book, side: int, identifiers: set[int]) -> tuple[int, int, int, int]:
-    """Check a side's levels and tree; return its orders, levels, nodes and DAY orders."""
+def _check_side(book: Book, side: int, identifiers: set[int], used: _Rows) -> int:
+    """Check a side's levels and tree; return how many DAY orders it has."""
     row = book.sides[side]
     mask = -1 if side % 2 == 0 else 0
     orders = day_orders = 0
@@ -153,27 +163,30 @@ def _check_side(book: Book, side: int, identifiers: set[int]) -> tuple[int, int,
     while level != NIL:
         found = book.levels[level]
         where = f"level {level} of side {side}"
+        used.take("level", level)
         _claim(bool(found["is_used"]), f"{where} is linked but free")
         _claim(int(found["side"]) == side, f"{where} names side {found['side']}")
         _claim(int(found["prev"]) == before, f"{where} links back to {found['prev']}, not {before}")
         keys.append((int(found["price_ticks"]) ^ mask, level))
-        count, days = _check_queue(book, side, level, identifiers)
+        count, days = _check_queue(book, side, level, identifiers, used)
         orders += count
         day_orders += days
         before, level = level, int(found["next"])
-    _claim(keys == sorted(set(keys)), f"the levels of side {side} are not in price order")
+    prices = [key for key, _ in keys]
+    _claim(prices == sorted(set(prices)), f"the levels of side {side} are not in price order")
     _claim(int(row["levels"]) == len(keys), f"side {side} counts {row['levels']} levels")
     _claim(int(row["orders"]) == orders, f"side {side} counts {row['orders']} orders")
     in_tree: list[tuple[int, int]] = []
-    nodes = 0
-    if int(row["tree_root"]) != NIL:
-        height = int(row["tree_height"])
-        nodes = _check_node(book, int(row["tree_root"]), height, True, None, None, in_tree)
+    root = int(row["tree_root"])
+    if root != NIL:
+        _check_node(book, root, int(row["tree_height"]), True, None, None, in_tree, used)
     _claim(in_tree == keys, f"the tree of side {side} has other keys than its levels")
-    return orders, len(keys), nodes, day_orders
+    return day_orders
 
 
-def _check_queue(book: Book, side: int, level: int, identifiers: set[int]) -> tuple[int, int]:
+def _check_queue(
+    book: Book, side: int, level: int, identifiers: set[int], used: _Rows
+) -> tuple[int, int]:
     """Check a level's orders; return how many, and how many of them are DAY orders."""
     found = book.levels[level]
     count = qty = days = 0
@@ -183,6 +196,8 @@ def _check_queue(book: Book, side: int, level: int, identifiers: set[int]) -> tu
         resting = book.orders[order]
         detail = book.details[int(resting["detail"])]
         where = f"order {order} of level {level}"
+        used.take("order", order)
+        used.take("detail", int(resting["detail"]))
         _claim(int(resting["level"]) == level, f"{where} names level {resting['level']}")
         _claim(int(resting["prev"]) == before, f"{where} links back to {resting['prev']}")
         _claim(int(resting["leaves_qty"]) > 0, f"{where} has no leaves")
@@ -218,8 +233,10 @@ def _check_node(
     low: int | None,
     high: int | None,
     in_tree: list[tuple[int, int]],
-) -> int:
-    """Check a tree node and all below it; append its keys; return how many nodes there are."""
+    used: _Rows,
+) -> None:
+    """Check a tree node and all below it; append its keys."""
+    used.take("node", node)
     count = int(book.tree_counts[node])
     least = (2 if height else 1) if is_root else TREE_MIN
     _claim(least <= count <= TREE_FANOUT, f"tree node {node} has {count} entries")
@@ -229,12 +246,10 @@ def _check_node(
         _claim(low is None or keys[0] >= low, f"tree node {node} has a key below its bound")
         _claim(high is None or keys[-1] < high, f"tree node {node} has a key above its bound")
         in_tree.extend(zip(keys, refs, strict=True))
-        return 1
+        return
     bounds = [low, *keys[1:], high]
-    return 1 + sum(
-        _check_node(book, ref, height - 1, False, bounds[j], bounds[j + 1], in_tree)
-        for j, ref in enumerate(refs)
-    )
+    for j, ref in enumerate(refs):
+        _check_node(book, ref, height - 1, False, bounds[j], bounds[j + 1], in_tree, used)
 
 
 def _check_uncrossed(book: Book, symbol: int) -> None:
@@ -244,29 +259,31 @@ def _check_uncrossed(book: Book, symbol: int) -> None:
         _claim(bid_price < ask_price, f"symbol {symbol} is crossed: {bid_price} >= {ask_price}")
 
 
-def _check_pools(book: Book) -> None:
-    """Check that every row ever used is either in use or free, once."""
+def _check_pools(book: Book, used: _Rows) -> None:
+    """Check that every row ever used is either in use or free, once, and that no other is."""
     state = book.state[0]
-    pools: list[tuple[str, str, str, Any]] = [
-        ("order", "open_orders", "order_fresh", lambda row: book.orders[row]["next"]),
-        ("detail", "details_used", "detail_fresh", lambda row: book.details[row]["order"]),
-        ("level", "levels_used", "level_fresh", lambda row: book.levels[row]["next"]),
-        ("node", "nodes_used", "node_fresh", lambda row: book.tree_refs[row * TREE_FANOUT]),
+    pools: list[tuple[str, int, Any]] = [
+        ("order", len(book.orders), lambda row: book.orders[row]["next"]),
+        ("detail", len(book.details), lambda row: book.details[row]["order"]),
+        ("level", len(book.levels), lambda row: book.levels[row]["next"]),
+        ("node", len(book.tree_counts), lambda row: book.tree_refs[row * TREE_FANOUT]),
     ]
-    for name, used, fresh, next_free in pools:
+    for name, capacity, next_free in pools:
+        fresh = int(state[f"{name}_fresh"])
+        _claim(fresh <= capacity, f"{fresh} of {capacity} {name} rows were used")
+        in_use = used.of[name]
         free: set[int] = set()
         row = int(state[f"{name}_free"])
         while row != NIL:
             _claim(row not in free, f"the free list of {name} rows has {row} twice")
+            _claim(row not in in_use, f"the free list of {name} rows has {row}, which is in use")
             free.add(row)
             row = int(next_free(row))
-        _claim(
-            len(free) + int(state[used]) == int(state[fresh]),
-            f"{len(free)} free and {state[used]} used {name} rows are not {state[fresh]}",
-        )
+        lost = set(range(fresh)) ^ (free | in_use)
+        _claim(not lost, f"{name} rows {sorted(lost)[:9]} are lost, or were never given out")
 
 
-def _check_finished(book: Book, identifiers: set[int]) -> None:
+def _check_finished(book: Book, identifiers: set[int], used: _Rows) -> None:
     state = book.state[0]
     count, after = int(state["finished_count"]), int(state["finished_next"])
     _claim(count <= book.finished_capacity, f"{count} finished orders are remembered")
@@ -274,16 +291,18 @@ def _check_finished(book: Book, identifiers: set[int]) -> None:
         slot = int(book.finished[(after - 1 - n) % book.finished_capacity])
         row = (slot & 0xFFFFFFFF) - 1
         detail = book.details[row]
+        used.take("detail", row)
         _claim(slot in identifiers, f"finished order {row} is not in the id table")
         _claim(int(detail["order"]) == NIL, f"finished order {row} has an ORDER row")
         _claim(int(detail["status"]) not in {0, 1}, f"finished order {row} is open")
 
 
-def _check_table(slots: Any, bits: int, entries: int, name: str) -> None:
-    """Check a hash table: as many entries as counted, each reachable from its home."""
+def _check_table(slots: Any, bits: int, rows: set[int], name: str) -> None:
+    """Check a hash table: one entry for each row in use, reachable from its home."""
     mask = (1 << bits) - 1
     places = [int(place) for place in np.flatnonzero(slots)]
-    _claim(len(places) == entries, f"the {name} table has {len(places)} entries, not {entries}")
+    found = sorted((int(slots[place]) & 0xFFFFFFFF) - 1 for place in places)
+    _claim(found == sorted(rows), f"the {name} table leads to other rows than those in use")
     for place in places:
         tag = int(slots[place]) >> 32
         _claim(0 <= tag < 1 << TAG_BITS, f"the {name} table has the tag {tag}")

@@ -5,16 +5,21 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle.book import join_rows
-from oracle.pair import SMALL, Pair, add_symbols
+from oracle.ledger import Ledger
+from oracle.pair import SMALL, Pair, add_symbols, differences
+from oracle.trio import Trio
 
 from openoutcry.config.jit import IS_COMPILED
+from openoutcry.engine import Engine, ReplacePolicy, SymbolLimits
+from openoutcry.engine import add_symbols as engine_symbols
 from openoutcry.engine.book import Capacity, create_book
 from openoutcry.engine.enums import CommandKind, OrderType
 from openoutcry.engine.match import process_batch
 from openoutcry.engine.records import COMMAND, REPORT
 from openoutcry.engine.snapshot import check_invariants, state_hash
 
-EXAMPLES = 150 if IS_COMPILED else 40
+# `make fuzz` asks for many more.
+EXAMPLES = max(settings().max_examples, 300) if IS_COMPILED else 60
 LONG_RUN = 200_000 if IS_COMPILED else 6_000
 
 
@@ -92,6 +97,74 @@ def test_any_commands_match_the_oracle(commands, finished, open_orders, levels, 
     pair.run(commands)
 
 
+ENDS = (-(1 << 63), -(1 << 63) + 1, 0, (1 << 63) - 2, (1 << 63) - 1)
+MAX_STEPS = 60 if IS_COMPILED else 30
+
+
+@st.composite
+def steps(draw):
+    """Draw commands one by one, so that a failure shrinks to the few that it takes."""
+    prices = draw(st.sampled_from([(10, 11), (10, 11, 12, 13), tuple(range(-8, 9)), ENDS]))
+    lots = draw(st.sampled_from([(1, 2, 3), (1, 5, 40), (1, 1 << 62, (1 << 63) - 1)]))
+    names = st.integers(1, draw(st.sampled_from([3, 8, 25])))
+    step = st.fixed_dictionaries(
+        {
+            # Twice as many orders as anything else, or there is nothing to collide with.
+            "kind": st.sampled_from([1, 1, 1, 1, 2, 2, 3, 3, 4, 16]),
+            "side": st.sampled_from([1, 2]),
+            "ord_type": st.sampled_from([2, 2, 2, 2, 2, 1]),
+            "tif": st.sampled_from([1, 1, 1, 0, 3, 4]),
+            "price_ticks": st.sampled_from(prices),
+            "qty_lots": st.sampled_from(lots),
+            "id0": names,
+            "orig0": names,
+            "session": st.integers(1, 2),
+            "symbol": st.sampled_from([0, 0, 0, 0, 1]),
+            "flags": st.integers(0, 1),
+        }
+    )
+    # Left alone, hypothesis draws half a dozen: enough for a counterexample, too few to find one.
+    least = draw(st.sampled_from([1, MAX_STEPS // 4, MAX_STEPS // 2]))
+    return draw(st.lists(step, min_size=least, max_size=MAX_STEPS))
+
+
+def _command_of(step):
+    command = np.zeros(1, COMMAND)
+    for name, value in step.items():
+        command[name] = value
+    if step["kind"] == CommandKind.ADD_SYMBOL:
+        # Another replace policy while orders rest.
+        command["price_ticks"], command["price2_ticks"] = ENDS[0], ENDS[-1]
+        command["qty_lots"], command["qty2_lots"] = 1, ENDS[-1]
+    elif step["kind"] != CommandKind.NEW:
+        command["side"], command["ord_type"] = 0, 0
+        command["tif"] = step["tif"] % 2
+    return command
+
+
+@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    steps(),
+    st.sampled_from([1, 3, 64]),
+    st.sampled_from([1, 2, 64]),
+    st.integers(0, 1),
+)
+def test_any_steps_keep_every_property_of_the_books(wanted, open_orders, levels, policy):
+    """Engine, oracle and ledger agree, and the auditor and the walk find nothing, after each."""
+    trio = Trio(SMALL._replace(open_orders=open_orders, levels=levels))
+    add_symbols(trio, 2, flags=policy)
+    for step in wanted:
+        trio.run(_command_of(step))
+    # Sweeps from both sides reach every order that rests, in its turn, and leave nothing.
+    while trio.book.state[0]["open_orders"]:
+        before = int(trio.book.state[0]["open_orders"])
+        for symbol, side in ((0, 1), (0, 2), (1, 1), (1, 2)):
+            sweep = {"side": side, "ord_type": 1, "tif": 3, "qty_lots": ENDS[-1], "id0": 99}
+            trio.run(_command_of({"kind": 1, "session": 1, "symbol": symbol, **sweep}))
+        assert trio.book.state[0]["open_orders"] < before
+    check_invariants(trio.book)
+
+
 @pytest.mark.parametrize(
     ("seed", "finished", "ids", "prices", "spread"),
     [
@@ -112,6 +185,32 @@ def test_a_long_run_matches_the_oracle(seed, finished, ids, prices, spread):
     for first in range(0, len(commands), 2_000):
         pair.run(commands[first : first + 2_000])
         check_invariants(pair.book)
+
+
+@pytest.mark.parametrize("policy", [0, 1])
+@pytest.mark.parametrize(("ids", "prices", "spread"), [(40, 6, 1), (2_000, 60, (1 << 51) - 7)])
+def test_a_long_mixed_run_matches_the_ledger(policy, ids, prices, spread):
+    """Every kind of order and request, many of them declined, in batches of thousands."""
+    commands = random_commands(
+        policy + 7, LONG_RUN // 2, ids=ids, prices=prices, symbols=3, sessions=3, spread=spread
+    )
+    commands["inbound_seq"] = 0
+    commands["flags"] = commands["id0"] % 2
+    commands = commands[commands["kind"] != CommandKind.DAY_END].copy()
+    edge = prices * spread * 2 // 5
+    symbols = [SymbolLimits(-edge, edge, 1, 11, ReplacePolicy(policy))] * 3
+    capacity = Capacity(open_orders=ids, finished_orders=0, levels=ids // 2, symbols=4, sessions=4)
+    engine = Engine(symbols, capacity)
+    ledger = Ledger(**capacity._asdict())
+    ledger.process(engine_symbols(enumerate(symbols)))
+    reasons = set()
+    for first in range(0, len(commands), 5_000):
+        reports = engine.process(commands[first : first + 5_000])
+        expected = ledger.process(commands[first : first + 5_000])
+        assert reports.tobytes() == expected, differences(reports, np.frombuffer(expected, REPORT))
+        reasons |= set(reports["reason"].tolist())
+        check_invariants(engine.book)
+    assert len(reasons) >= 9, "too few ways to be declined were met"
 
 
 def _run_in_batches(commands, batch, capacity=SMALL, seed=0, rows=200):
