@@ -59,7 +59,7 @@ bench: $(INSTALLED) ## Measure the engine in process and TCP itself.
 	$(BIN)/openoutcry bench engine
 	$(BIN)/openoutcry bench echo
 
-# First that the book is right (ten million messages under each replace policy, about two minutes).
+# First that the book is right (thirty million messages, about three minutes).
 proof: $(INSTALLED) ## Prove and measure again what the README claims; results in build/proof.
 	@mkdir -p build/proof
 	PYTHONPATH=tests $(BIN)/python -m proof.flows --json build/proof/flows.json
