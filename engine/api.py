@@ -80,6 +80,7 @@ class OrderState(NamedTuple):
     cum_qty: int
     leaves_qty: int
     notional: int
+    tif: TimeInForce
 
 
 def _commands(kind: CommandKind, count: int, fields: dict[str, Any]) -> NDArray[Any]:
@@ -150,15 +151,22 @@ class Engine:
             raise ValueError(f"{len(limits)} symbols exceed the capacity of {capacity.symbols}")
         #: The kernels' view of the books.
         self.book: Book = create_book(capacity, shard, events)
-        #: The sequence number of the last command, and the number of the last report.
-        self.seq = 0
-        self.report_seq = 0
-        self._time_ns = 0
+        self._last_report = np.zeros(1, np.int64)
         self._reports = np.zeros(4096, REPORT)
         refused = self.process(add_symbols(enumerate(limits)))
         if len(refused):
             raise ValueError(f"impossible limits of symbol {refused[0]['symbol']}")
-        self.report_seq = 0
+        self._last_report[0] = 0
+
+    @property
+    def report_seq(self) -> int:
+        """The number of the last report."""
+        return int(self._last_report[0])
+
+    @property
+    def seq(self) -> int:
+        """The sequence number of the last command."""
+        return int(self.book.state[0]["seq"])
 
     def process(self, commands: NDArray[Any]) -> NDArray[Any]:
         """Execute commands in order and return their reports.
@@ -176,8 +184,9 @@ class Engine:
         count = len(commands)
         if not count:
             return self._reports[:0]
+        time_ns = self.book.state[0]["time_ns"]
         commands["seq"] = np.arange(self.seq + 1, self.seq + count + 1)
-        times = np.maximum(np.maximum.accumulate(commands["time_ns"]), self._time_ns)
+        times = np.maximum(np.maximum.accumulate(commands["time_ns"]), time_ns)
         commands["time_ns"] = times
         base = self.report_seq + 1
         done, last = 0, self.report_seq
@@ -192,9 +201,7 @@ class Engine:
             grown = np.zeros(max(wanted, 2 * len(self._reports)), REPORT)
             grown[: last - base + 1] = self._reports[: last - base + 1]
             self._reports = grown
-        self.seq += count
-        self.report_seq = last
-        self._time_ns = int(times[-1])
+        self._last_report[0] = last
         return self._reports[: last - base + 1]
 
     def best_bid(self, symbol: int) -> int | None:
@@ -220,9 +227,13 @@ class Engine:
         rows = np.zeros(levels, DEPTH_LEVEL)
         return rows[: depth(self.book, symbol, int(side), rows)]
 
-    def order_status(self, cl_ord_id: bytes, session: int = 0) -> OrderState | None:
-        """Return an order by its session's identifier, open or remembered, or None."""
-        request = _commands(CommandKind.STATUS, 1, {"cl_ord_id": cl_ord_id, "session": session})
+    def order_status(self, cl_ord_id: bytes | int, session: int = 0) -> OrderState | None:
+        """Return an order by its session's identifier, open or remembered, or None.
+
+        A number is one in `id0`.
+        """
+        name = "cl_ord_id" if isinstance(cl_ord_id, bytes) else "id0"
+        request = _commands(CommandKind.STATUS, 1, {name: cl_ord_id, "session": session})
         row = int(find_order(self.book, request, 0))
         if row == NIL:
             return None
@@ -239,6 +250,7 @@ class Engine:
             cum_qty=cum,
             leaves_qty=qty - cum if is_open else 0,
             notional=(int(order["notional_hi"]) << 64) | int(order["notional_lo"]) & (1 << 64) - 1,
+            tif=TimeInForce(order["tif"]),
         )
 
     def state_hash(self) -> int:

@@ -6,7 +6,10 @@ give them back. Links are row numbers, `NIL` (-1) where there is none.
 ORDER, 32 bytes: what the price-time queue needs.   LEVEL, 64 bytes: a price of a symbol's side.
   0 leaves_qty   8 order_id                           0 price_ticks   8 qty_lots (of all its orders)
  16 next 20 prev 24 level 28 detail                  16 orders       20 head 24 tail (time priority)
-                                                     28 next (worse) 32 prev (better) 36 side row
+                                                     28 block        32 side row
+BLOCK, 32 bytes: 32 neighbouring prices of a side, and in `block_levels` the LEVEL row of each.
+  0 key (of its prices, without the low 5 bits)       8 bits (which of its prices have a level)
+ 16 next (worse)   20 side row
 
 DETAIL, 128 bytes: the rest of an order, open or among the last N finished ones.
   0 id0 … id4                                        64 qty_lots    72 cum_qty   80 price_ticks
@@ -72,23 +75,33 @@ assert DETAIL.itemsize == 2 * SLOT_BYTES
 LEVEL = np.dtype(
     {
         "names": [
-            *("price_ticks", "qty_lots", "orders", "head", "tail", "next", "prev", "side"),
-            "is_used",
+            *("price_ticks", "qty_lots", "orders", "head", "tail", "block", "side", "is_used"),
+            "next_free",
         ],
-        "formats": ["<i8", "<i8", "<i4", "<i4", "<i4", "<i4", "<i4", "<i4", "u1"],
+        "formats": ["<i8", "<i8", "<i4", "<i4", "<i4", "<i4", "<i4", "u1", "<i4"],
         "offsets": [0, 8, 16, 20, 24, 28, 32, 36, 40],
         "itemsize": SLOT_BYTES,
     }
 )
 
+#: Prices of a block, as a power of two.
+BLOCK_BITS = 5
+BLOCK_PRICES = 1 << BLOCK_BITS
+BLOCK = np.dtype(
+    [("key", "<i8"), ("bits", "<i8"), ("next", "<i4"), ("side", "<i4"), ("unused", "<i8")],
+    align=True,
+)
+assert BLOCK.itemsize == 32
+
 SIDE_ROW = np.dtype(
     [
+        ("best_key", "<i8"),  # of the best level; says nothing where there is none
         ("best", "<i4"),
         ("levels", "<i4"),
         ("orders", "<i4"),
         ("tree_root", "<i4"),
         ("tree_height", "<i4"),
-        ("unused", "<i4", 3),
+        ("unused", "<i4"),
     ],
     align=True,
 )
@@ -127,6 +140,9 @@ STATE = np.dtype(
         ("level_free", "<i8"),
         ("level_fresh", "<i8"),
         ("levels_used", "<i8"),
+        ("block_free", "<i8"),
+        ("block_fresh", "<i8"),
+        ("blocks_used", "<i8"),
         ("node_free", "<i8"),
         ("node_fresh", "<i8"),
         ("nodes_used", "<i8"),
@@ -170,9 +186,11 @@ class Book(NamedTuple):
     details: NDArray[Any]  # DETAIL[open_orders + finished_orders + 1]
     id_slots: NDArray[Any]  # i8[2^id_bits]: tag << 32 | detail row + 1
     levels: NDArray[Any]  # LEVEL[levels]
-    level_slots: NDArray[Any]  # i8[2^level_bits]: tag << 32 | level row + 1
+    blocks: NDArray[Any]  # BLOCK[levels]
+    block_levels: NDArray[Any]  # i4[levels * BLOCK_PRICES]: level rows, where the block has the bit
+    block_slots: NDArray[Any]  # i8[2^block_bits]: tag << 32 | block row + 1
     tree_keys: NDArray[Any]  # i8[nodes * TREE_FANOUT]
-    tree_refs: NDArray[Any]  # i4[nodes * TREE_FANOUT]: child nodes, or level rows in a leaf
+    tree_refs: NDArray[Any]  # i4[nodes * TREE_FANOUT]: child nodes, or block rows in a leaf
     tree_counts: NDArray[Any]  # i4[nodes]
     sides: NDArray[Any]  # SIDE_ROW[symbols * 2]
     symbols: NDArray[Any]  # SYMBOL[symbols]
@@ -181,10 +199,10 @@ class Book(NamedTuple):
         Any
     ]  # i8[max(finished_orders, 1)]: id slots of finished orders, oldest evicted
     events: NDArray[Any]  # EVENT[event_mask + 1], the broadcast ring
-    tags: NDArray[Any]  # i8[64]: id tags of the commands ahead (a batch's own scratch)
+    tags: NDArray[Any]  # i8[128]: what is known of the commands ahead (a batch's own scratch)
     event_mask: int
     id_bits: int
-    level_bits: int
+    block_bits: int
     shard_base: int  # shard << SHARD_SHIFT
     open_capacity: int
     finished_capacity: int
@@ -213,8 +231,8 @@ def _table_bits(entries: int) -> int:
 def _tree_nodes(levels: int, symbols: int) -> int:
     """Return how many tree nodes any set of levels can need, with spares for a split.
 
-    Nodes other than roots hold at least TREE_MIN entries, so n levels take fewer than
-    n / (TREE_MIN - 1) of them; each side adds a root.
+    Each level may have a block of its own. Nodes other than roots hold at least TREE_MIN entries,
+    so n blocks take fewer than n / (TREE_MIN - 1) of them; each side adds a root.
     """
     return levels // (TREE_MIN - 1) + 2 * symbols + 32
 
@@ -248,7 +266,7 @@ def create_book(
         raise ValueError(f"events must be a power of two of EVENT rows, not {len(events)}")
     details = capacity.open_orders + capacity.finished_orders + 1
     id_bits = _table_bits(details)
-    level_bits = _table_bits(capacity.levels)
+    block_bits = _table_bits(capacity.levels)
     nodes = _tree_nodes(capacity.levels, capacity.symbols)
     book = Book(
         state=_allocate(STATE, 1),
@@ -256,7 +274,9 @@ def create_book(
         details=_allocate(DETAIL, details),
         id_slots=_allocate(np.int64, 1 << id_bits),
         levels=_allocate(LEVEL, capacity.levels),
-        level_slots=_allocate(np.int64, 1 << level_bits),
+        blocks=_allocate(BLOCK, capacity.levels),
+        block_levels=_allocate(np.int32, capacity.levels * BLOCK_PRICES),
+        block_slots=_allocate(np.int64, 1 << block_bits),
         tree_keys=_allocate(np.int64, nodes * TREE_FANOUT),
         tree_refs=_allocate(np.int32, nodes * TREE_FANOUT),
         tree_counts=_allocate(np.int32, nodes),
@@ -265,10 +285,10 @@ def create_book(
         marks=_allocate(MARK, capacity.sessions),
         finished=_allocate(np.int64, max(capacity.finished_orders, 1)),
         events=events,
-        tags=_allocate(np.int64, 64),
+        tags=_allocate(np.int64, 128),
         event_mask=len(events) - 1,
         id_bits=id_bits,
-        level_bits=level_bits,
+        block_bits=block_bits,
         shard_base=shard << SHARD_SHIFT,
         open_capacity=capacity.open_orders,
         finished_capacity=capacity.finished_orders,
@@ -277,7 +297,7 @@ def create_book(
         session_capacity=capacity.sessions,
     )
     state = book.state[0]
-    for name in ("order_free", "detail_free", "level_free", "node_free"):
+    for name in ("order_free", "detail_free", "level_free", "block_free", "node_free"):
         state[name] = NIL
     for number, word in enumerate(splitmix(seed, 6)):
         state[f"key{number}"] = word | 1

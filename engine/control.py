@@ -19,6 +19,7 @@ from openoutcry.engine.enums import (
     TimeInForce,
 )
 from openoutcry.engine.events import emit_event
+from openoutcry.engine.levels import next_level
 from openoutcry.engine.orders import finish, leave_book
 from openoutcry.engine.records import NIL
 from openoutcry.engine.reports import decline, write_order
@@ -75,14 +76,14 @@ def _end_day(
         if book.symbols[side >> 1]["day_orders"] > 0:
             level = int64(book.sides[side]["best"])
         order = int64(NIL)
-        next_level = level
+        after = level
         while True:
             if order == NIL:
                 # On to the next level; this one may be gone by now.
-                level = next_level
+                level = after
                 if level == NIL:
                     break
-                next_level = int64(levels[level]["next"])
+                after = next_level(book, side, level)
                 order = int64(levels[level]["head"])
             next_order = int64(orders[order]["next"])
             detail = int64(orders[order]["detail"])

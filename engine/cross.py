@@ -16,7 +16,7 @@ from openoutcry.engine.enums import (
     TimeInForce,
 )
 from openoutcry.engine.events import emit_event
-from openoutcry.engine.levels import append_order, create_level, key_mask
+from openoutcry.engine.levels import append_order, create_level, key_mask, next_level
 from openoutcry.engine.orders import enter_id, finish, give_detail, leave_book, take_order
 from openoutcry.engine.records import NIL
 from openoutcry.engine.reports import answer, write_order, write_trade
@@ -43,11 +43,14 @@ def fills_at_most(book: Book, opposite: int, limit_key: int, qty: int) -> int:
     levels = book.levels
     mask = key_mask(opposite)
     level = int64(book.sides[opposite]["best"])
+    if level == NIL or book.sides[opposite]["best_key"] > limit_key:
+        # As most orders: nothing but the side's row is looked at.
+        return int64(0)
     fills = int64(0)
     while level != NIL and qty > 0 and (levels[level]["price_ticks"] ^ mask) <= limit_key:
         fills += min(int64(levels[level]["orders"]), qty)
         qty -= levels[level]["qty_lots"]
-        level = int64(levels[level]["next"])
+        level = next_level(book, opposite, level)
     return fills
 
 
@@ -61,7 +64,7 @@ def _can_fill(book: Book, opposite: int, limit_key: int, qty: int) -> bool:
         qty -= levels[level]["qty_lots"]
         if qty <= 0:
             return True
-        level = int64(levels[level]["next"])
+        level = next_level(book, opposite, level)
     return False
 
 
@@ -95,10 +98,10 @@ def _cross(
 ) -> tuple[int, int]:
     """Trade an order against the opposite side; return its leaves and report_seq."""
     details, levels, orders = book.details, book.levels, book.orders
-    mask = key_mask(opposite)
+    sides = book.sides
     order_id = details[detail]["order_id"]
-    level = int64(book.sides[opposite]["best"])
-    while leaves > 0 and level != NIL and (levels[level]["price_ticks"] ^ mask) <= limit_key:
+    level = int64(sides[opposite]["best"])
+    while leaves > 0 and level != NIL and sides[opposite]["best_key"] <= limit_key:
         price = levels[level]["price_ticks"]
         order = int64(levels[level]["head"])
         resting = int64(orders[order]["detail"])
@@ -131,7 +134,7 @@ def _cross(
         else:
             leave_book(book, resting)
             finish(book, resting, OrderStatus.FILLED.value)
-        level = int64(book.sides[opposite]["best"])
+        level = int64(sides[opposite]["best"])
     return leaves, report_seq
 
 

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import Side
-from openoutcry.engine.levels import find_level
+from openoutcry.engine.levels import find_level, next_level
 from openoutcry.engine.orders import find_id, id_tag
 from openoutcry.engine.records import NIL
 
@@ -46,14 +46,15 @@ def depth(book: Book, symbol: int, side: int, out: NDArray[Any]) -> int:
     if symbol < 0 or symbol >= book.symbol_capacity:
         return int64(0)
     levels = book.levels
-    level = int64(book.sides[_side_row(symbol, side)]["best"])
+    row = _side_row(symbol, side)
+    level = int64(book.sides[row]["best"])
     count = int64(0)
     while level != NIL and count < len(out):
         out[count]["price_ticks"] = levels[level]["price_ticks"]
         out[count]["qty_lots"] = levels[level]["qty_lots"]
         out[count]["orders"] = levels[level]["orders"]
         count += 1
-        level = int64(levels[level]["next"])
+        level = next_level(book, row, level)
     return count
 
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from openoutcry.config.jit import inlined_kernel, int64, lean_kernel, lean_part
 from openoutcry.engine.accept import accept_new, answer_status, cancel_order
 from openoutcry.engine.atomics import prefetch
-from openoutcry.engine.book import Book
+from openoutcry.engine.book import BLOCK_BITS, BLOCK_PRICES, Book
 from openoutcry.engine.control import control_reports, process_control
 from openoutcry.engine.cross import fills_at_most, limit_key_of, settle
 from openoutcry.engine.enums import CommandKind, RejectReason
+from openoutcry.engine.levels import block_tag, key_mask
 from openoutcry.engine.orders import id_tag, orig_tag
 from openoutcry.engine.records import NIL
 from openoutcry.engine.replace import accept_replace
@@ -24,6 +25,8 @@ from openoutcry.engine.table import home_of, row_of
 
 #: Commands between the one executed and the one whose memory is first asked for.
 PREFETCH_DISTANCE = 12
+#: Known orders and levels from which on memory is asked for ahead; a smaller book lies in caches.
+PREFETCH_FROM = 8_192
 
 
 @inlined_kernel
@@ -126,55 +129,108 @@ def process_command(
     return settle(book, commands, i, detail, level, tag, reports, report_base, report_seq)
 
 
-@inlined_kernel
-def prefetch_command(book: Book, commands: NDArray[Any], i: int) -> None:
-    """Ask for the memory that a command some 12 places ahead will need.
+@lean_part
+def _ask_row(table: NDArray[Any], row: int) -> None:
+    """Ask for the cache line in which a row of a table begins."""
+    prefetch(int64(table.ctypes.data) + row * table.itemsize)
 
-    What is needed is found step by step, each from the one before: identifier table, DETAIL row,
-    ORDER row, its neighbours. Each call takes one step for this command and one more for each of
-    three earlier ones. Nothing here changes what a command does.
-    """
-    state, slots, tags = book.state, book.id_slots, book.tags
-    ahead = state[0]["ahead"]
-    state[0]["ahead"] = ahead + 1
-    tag = _named_tag(book, commands, i)
-    tags[ahead & 15] = tag
-    prefetch(int64(slots.ctypes.data) + home_of(tag, book.id_bits) * 8)
-    # Step 2: the DETAIL row, if the tag is in the table (to be compared when the command comes).
-    mask = (1 << book.id_bits) - 1
-    tag = tags[(ahead - 3) & 15]
-    place = home_of(tag, book.id_bits)
-    found = int64(NIL)
+
+@lean_part
+def _row_ahead(slots: NDArray[Any], bits: int, tag: int) -> int:
+    """Return the row that a tag probably leads to, or NIL; what it leads to is not compared."""
+    mask = (1 << bits) - 1
+    place = home_of(tag, bits)
     for _ in range(8):
         slot = slots[place]
         if slot == 0:
             break
         if slot >> 32 == tag:
-            found = row_of(slot)
-            address = int64(book.details.ctypes.data) + found * 128
-            prefetch(address)
-            prefetch(address + 64)
-            break
+            return row_of(slot)
         place = (place + 1) & mask
-    tags[16 + (ahead & 15)] = found
-    # Step 3: its ORDER row.
-    row = tags[16 + ((ahead - 3) & 15)]
+    return int64(NIL)
+
+
+@inlined_kernel
+def prefetch_command(book: Book, commands: NDArray[Any], i: int) -> None:
+    """Ask for the memory that a command some 12 places ahead will need.
+
+    What is needed is found step by step, each from the one before. Of the order that is named:
+    identifier table, DETAIL row, ORDER row, its neighbours and level, that level's block. Of the
+    price that is named: side and block table, block, level. Each call takes one step for this
+    command and one more for each of four earlier ones. Nothing here changes what a command does.
+    """
+    state, ahead_rows = book.state, book.tags
+    ahead = state[0]["ahead"]
+    state[0]["ahead"] = ahead + 1
+    command = commands[i]
+    kind = command["kind"]
+    tag = _named_tag(book, commands, i)
+    ahead_rows[ahead & 15] = tag
+    _ask_row(book.id_slots, home_of(tag, book.id_bits))
+    if kind == CommandKind.REPLACE:
+        _ask_row(book.id_slots, home_of(id_tag(book, commands, i), book.id_bits))
+    symbol = int64(command["symbol"])
+    price_tag = int64(NIL)
+    if kind <= CommandKind.STATUS and symbol >= 0 and symbol < book.symbol_capacity:
+        _ask_row(book.symbols, symbol)
+        _ask_row(book.sides, symbol * 2)
+        side = int64(command["side"])
+        if kind != CommandKind.CANCEL and (side == 1 or side == 2):
+            row = symbol * 2 + side - 1
+            key = command["price_ticks"] ^ key_mask(row)
+            price_tag = block_tag(state, row, key >> BLOCK_BITS)
+            _ask_row(book.block_slots, home_of(price_tag, book.block_bits))
+            ahead_rows[112 + (ahead & 15)] = key & (BLOCK_PRICES - 1)
+    ahead_rows[64 + (ahead & 15)] = price_tag
+    # Step 2: the DETAIL row, and the block of the price with what its level's number lies in.
+    earlier = (ahead - 3) & 15
+    found = _row_ahead(book.id_slots, book.id_bits, ahead_rows[earlier])
+    if found != NIL:
+        _ask_row(book.details, found)
+        prefetch(int64(book.details.ctypes.data) + found * 128 + 64)
+    ahead_rows[16 + earlier] = found
+    found = int64(NIL)
+    price_tag = ahead_rows[64 + earlier]
+    if price_tag != NIL:
+        found = _row_ahead(book.block_slots, book.block_bits, price_tag)
+        if found != NIL:
+            _ask_row(book.blocks, found)
+            _ask_row(book.block_levels, found * BLOCK_PRICES + ahead_rows[112 + earlier])
+    ahead_rows[80 + earlier] = found
+    # Step 3: the ORDER row, and the price's level.
+    earlier = (ahead - 6) & 15
+    row = ahead_rows[16 + earlier]
     order = int64(NIL)
     if row != NIL:
         order = int64(book.details[row]["order"])
         if order >= 0 and order < book.open_capacity:
-            prefetch(int64(book.orders.ctypes.data) + order * 32)
+            _ask_row(book.orders, order)
         else:
             order = int64(NIL)
-    tags[32 + (ahead & 15)] = order
-    # Step 4: its level and its neighbours in the queue.
-    order = tags[32 + ((ahead - 3) & 15)]
+    ahead_rows[32 + earlier] = order
+    block = ahead_rows[80 + earlier]
+    if block != NIL:
+        level = int64(book.block_levels[block * BLOCK_PRICES + ahead_rows[112 + earlier]])
+        if level >= 0 and level < book.level_capacity:
+            _ask_row(book.levels, level)
+    # Step 4: the order's level and its neighbours in the queue.
+    earlier = (ahead - 9) & 15
+    order = ahead_rows[32 + earlier]
+    level = int64(NIL)
     if order != NIL:
         resting = book.orders[order]
-        base = int64(book.orders.ctypes.data)
-        prefetch(base + int64(resting["prev"]) * 32)
-        prefetch(base + int64(resting["next"]) * 32)
-        prefetch(int64(book.levels.ctypes.data) + int64(resting["level"]) * 64)
+        _ask_row(book.orders, int64(resting["prev"]))
+        _ask_row(book.orders, int64(resting["next"]))
+        level = int64(resting["level"])
+        if level >= 0 and level < book.level_capacity:
+            _ask_row(book.levels, level)
+        else:
+            level = int64(NIL)
+    ahead_rows[48 + earlier] = level
+    # Step 5: that level's block.
+    level = ahead_rows[48 + ((ahead - 11) & 15)]
+    if level != NIL:
+        _ask_row(book.blocks, int64(book.levels[level]["block"]))
 
 
 @lean_kernel
@@ -195,6 +251,8 @@ def process_batch(
     """
     i = first
     ahead = first
+    if book.state[0]["details_used"] + book.state[0]["levels_used"] < PREFETCH_FROM:
+        ahead = stop
     while i < stop:
         while ahead < min(i + PREFETCH_DISTANCE + 1, stop):
             prefetch_command(book, commands, ahead)

@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from openoutcry.config.jit import int64, lean_kernel, lean_part
-from openoutcry.engine.book import TREE_FANOUT, TREE_MIN, Book
+from openoutcry.engine.book import BLOCK_BITS, BLOCK_PRICES, TREE_FANOUT, TREE_MIN, Book
+from openoutcry.engine.levels import next_level
 from openoutcry.engine.records import NIL
 from openoutcry.engine.table import TAG_BITS, row_of
 from openoutcry.engine.words import as_signed, mix
@@ -62,7 +63,7 @@ def _mix_side(book: Book, state: int, side: int) -> int:
             leaves = book.orders[order]["leaves_qty"]
             state = _mix_order(book, state, int64(book.orders[order]["detail"]), leaves)
             order = int64(book.orders[order]["next"])
-        level = int64(book.levels[level]["next"])
+        level = next_level(book, side, level)
     return state
 
 
@@ -117,7 +118,7 @@ class _Rows:
 
     def __init__(self) -> None:
         self.of: dict[str, set[int]] = {
-            name: set() for name in ("order", "detail", "level", "node")
+            name: set() for name in ("order", "detail", "level", "block", "node")
         }
 
     def take(self, name: str, row: int) -> None:
@@ -142,6 +143,7 @@ def check_invariants(book: Book) -> None:
     for name, counted in (
         ("open_orders", len(used.of["order"])),
         ("levels_used", len(used.of["level"])),
+        ("blocks_used", len(used.of["block"])),
         ("nodes_used", len(used.of["node"])),
         ("day_orders", day_orders),
         ("details_used", len(used.of["detail"])),
@@ -149,39 +151,63 @@ def check_invariants(book: Book) -> None:
         _claim(int(state[name]) == counted, f"{name} is {state[name]}, but {counted} are there")
     _check_pools(book, used)
     _check_table(book.id_slots, book.id_bits, used.of["detail"], "identifier")
-    _check_table(book.level_slots, book.level_bits, used.of["level"], "level")
+    _check_table(book.block_slots, book.block_bits, used.of["block"], "block")
 
 
 def _check_side(book: Book, side: int, identifiers: set[int], used: _Rows) -> int:
-    """Check a side's levels and tree; return how many DAY orders it has."""
+    """Check a side's tree, blocks and levels; return how many DAY orders it has."""
     row = book.sides[side]
-    mask = -1 if side % 2 == 0 else 0
-    orders = day_orders = 0
-    keys: list[tuple[int, int]] = []
-    before = NIL
-    level = int(row["best"])
-    while level != NIL:
-        found = book.levels[level]
-        where = f"level {level} of side {side}"
-        used.take("level", level)
-        _claim(bool(found["is_used"]), f"{where} is linked but free")
-        _claim(int(found["side"]) == side, f"{where} names side {found['side']}")
-        _claim(int(found["prev"]) == before, f"{where} links back to {found['prev']}, not {before}")
-        keys.append((int(found["price_ticks"]) ^ mask, level))
-        count, days = _check_queue(book, side, level, identifiers, used)
-        orders += count
-        day_orders += days
-        before, level = level, int(found["next"])
-    prices = [key for key, _ in keys]
-    _claim(prices == sorted(set(prices)), f"the levels of side {side} are not in price order")
-    _claim(int(row["levels"]) == len(keys), f"side {side} counts {row['levels']} levels")
-    _claim(int(row["orders"]) == orders, f"side {side} counts {row['orders']} orders")
-    in_tree: list[tuple[int, int]] = []
+    mask = _mask(side)
+    blocks: list[tuple[int, int]] = []
     root = int(row["tree_root"])
     if root != NIL:
-        _check_node(book, root, int(row["tree_height"]), True, None, None, in_tree, used)
-    _claim(in_tree == keys, f"the tree of side {side} has other keys than its levels")
+        _check_node(book, root, int(row["tree_height"]), True, None, None, blocks, used)
+    orders = day_orders = 0
+    levels: list[tuple[int, int]] = []
+    for n, (key, block) in enumerate(blocks):
+        after = blocks[n + 1][1] if n + 1 < len(blocks) else NIL
+        for level in _check_block(book, side, key, block, after, used):
+            levels.append((int(book.levels[level]["price_ticks"]) ^ mask, level))
+            count, days = _check_queue(book, side, level, identifiers, used)
+            orders += count
+            day_orders += days
+    prices = [key for key, _ in levels]
+    _claim(prices == sorted(set(prices)), f"the levels of side {side} are not in price order")
+    _claim(int(row["levels"]) == len(levels), f"side {side} counts {row['levels']} levels")
+    _claim(int(row["orders"]) == orders, f"side {side} counts {row['orders']} orders")
+    best_key, best = levels[0] if levels else (None, NIL)
+    _claim(int(row["best"]) == best, f"the best level of side {side} is {best}, not {row['best']}")
+    _claim(best_key in {None, int(row["best_key"])}, f"side {side} has another best key")
     return day_orders
+
+
+def _mask(side: int) -> int:
+    return -1 if side % 2 == 0 else 0
+
+
+def _check_block(book: Book, side: int, key: int, block: int, after: int, used: _Rows) -> list[int]:
+    """Check a block; return its levels, best first."""
+    found = book.blocks[block]
+    where = f"block {block} of side {side}"
+    used.take("block", block)
+    _claim(int(found["key"]) == key, f"{where} has the key {found['key']}, not {key}")
+    _claim(int(found["side"]) == side, f"{where} names side {found['side']}")
+    _claim(int(found["next"]) == after, f"{where} leads to {found['next']}, not {after}")
+    bits = int(found["bits"])
+    _claim(0 < bits < 1 << BLOCK_PRICES, f"{where} has the bits {bits}")
+    levels = []
+    for place in range(BLOCK_PRICES):
+        if bits >> place & 1:
+            level = int(book.block_levels[block * BLOCK_PRICES + place])
+            used.take("level", level)
+            row = book.levels[level]
+            price = ((key << BLOCK_BITS) + place) ^ _mask(side)
+            _claim(bool(row["is_used"]), f"{where} has level {level}, which is free")
+            _claim(int(row["block"]) == block, f"level {level} of {where} names another block")
+            _claim(int(row["side"]) == side, f"level {level} of {where} names another side")
+            _claim(int(row["price_ticks"]) == price, f"level {level} of {where} has another price")
+            levels.append(level)
+    return levels
 
 
 def _check_queue(
@@ -265,7 +291,8 @@ def _check_pools(book: Book, used: _Rows) -> None:
     pools: list[tuple[str, int, Any]] = [
         ("order", len(book.orders), lambda row: book.orders[row]["next"]),
         ("detail", len(book.details), lambda row: book.details[row]["order"]),
-        ("level", len(book.levels), lambda row: book.levels[row]["next"]),
+        ("level", len(book.levels), lambda row: book.levels[row]["next_free"]),
+        ("block", len(book.blocks), lambda row: book.blocks[row]["next"]),
         ("node", len(book.tree_counts), lambda row: book.tree_refs[row * TREE_FANOUT]),
     ]
     for name, capacity, next_free in pools:

@@ -1,11 +1,10 @@
-"""The price levels of a side in price order: a B+-tree of keys, searched only when a level is made.
+"""The blocks of a side in price order: a B+-tree of keys, searched only when one comes or goes.
 
-A level's neighbours are links in its row, the best level is in the side's row, and a level that
-exists is found by hash; so the tree answers one question, "between which levels does this new price
-lie", for any distribution of int64 prices, in at most five nodes for 131,072 levels. Nodes hold 12
-to 32 keys (four cache lines); full nodes are split and thin ones filled on the way down, so there
-is no path to remember. In an inner node, key j is a lower bound of child j's keys; the first is
-never looked at.
+A block that exists is found by hash and knows the next one; so the tree answers one question,
+"between which blocks does this new one lie", for any distribution of int64 prices, in at most five
+nodes for 131,072 blocks. Nodes hold 12 to 32 keys (four cache lines); full nodes are split and thin
+ones filled on the way down, so there is no path to remember. In an inner node, key j is a lower
+bound of child j's keys; the first is never looked at.
 """
 
 from openoutcry.config.jit import int64, lean_kernel, lean_part
@@ -141,9 +140,18 @@ def _fill_child(book: Book, parent: int, place: int, is_leaf: bool) -> None:
     keys[base + place + 1] = keys[right_first]
 
 
+@lean_part
+def _last_ref(book: Book, node: int, height: int) -> int:
+    """Return the last block below a node."""
+    while height > 0:
+        node = int64(book.tree_refs[node * TREE_FANOUT + book.tree_counts[node] - 1])
+        height -= 1
+    return int64(book.tree_refs[node * TREE_FANOUT + book.tree_counts[node] - 1])
+
+
 @lean_kernel
-def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
-    """Enter a level's key, and return the levels next to it: (better, worse), NIL at the ends."""
+def insert_key(book: Book, side: int, key: int, block: int) -> int:
+    """Enter a block's key, and return the block before it (the next better one), or NIL."""
     sides, refs, counts = book.sides, book.tree_refs, book.tree_counts
     node = int64(sides[side]["tree_root"])
     if node == NIL:
@@ -151,8 +159,8 @@ def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
         sides[side]["tree_root"] = node
         sides[side]["tree_height"] = 0
         counts[node] = 0
-        _insert_at(book, node, int64(0), key, level)
-        return int64(NIL), int64(NIL)
+        _insert_at(book, node, int64(0), key, block)
+        return int64(NIL)
     height = int64(sides[side]["tree_height"])
     if counts[node] == TREE_FANOUT:
         root = _take_node(book)
@@ -164,32 +172,41 @@ def insert_key(book: Book, side: int, key: int, level: int) -> tuple[int, int]:
         height += 1
         sides[side]["tree_height"] = height
         node = root
+    # The node left of the path, `left_height` above the leaves: it has the block before, where the
+    # key comes first in its leaf.
+    left = int64(NIL)
+    left_height = int64(0)
     while height > 0:
         place = _child_place(book, node, key)
         child = int64(refs[node * TREE_FANOUT + place])
         if counts[child] == TREE_FANOUT:
             _split_child(book, node, place)
             if book.tree_keys[node * TREE_FANOUT + place + 1] <= key:
-                child = int64(refs[node * TREE_FANOUT + place + 1])
-        node = child
+                place += 1
+                child = int64(refs[node * TREE_FANOUT + place])
         height -= 1
+        if place > 0:
+            left = int64(refs[node * TREE_FANOUT + place - 1])
+            left_height = height
+        node = child
     place = _count_up_to(book, node, 0, key)
+    better = int64(NIL)
     if place > 0:
         better = int64(refs[node * TREE_FANOUT + place - 1])
-        worse = int64(book.levels[better]["next"])
-    else:
-        worse = int64(refs[node * TREE_FANOUT])
-        better = int64(book.levels[worse]["prev"])
-    _insert_at(book, node, place, key, level)
-    return better, worse
+    elif left != NIL:
+        better = _last_ref(book, left, left_height)
+    _insert_at(book, node, place, key, block)
+    return better
 
 
 @lean_kernel
-def remove_key(book: Book, side: int, key: int) -> None:
-    """Take out a key that is in the tree."""
+def remove_key(book: Book, side: int, key: int) -> int:
+    """Take out a key that is in the tree, and return the block before it, or NIL."""
     sides, refs, counts = book.sides, book.tree_refs, book.tree_counts
     node = int64(sides[side]["tree_root"])
     height = int64(sides[side]["tree_height"])
+    left = int64(NIL)
+    left_height = int64(0)
     while height > 0:
         place = _child_place(book, node, key)
         child = int64(refs[node * TREE_FANOUT + place])
@@ -201,12 +218,23 @@ def remove_key(book: Book, side: int, key: int) -> None:
                 _give_node(book, node)
                 sides[side]["tree_root"] = child
                 sides[side]["tree_height"] = height - 1
+                place = int64(0)
             else:
                 place = _child_place(book, node, key)
                 child = int64(refs[node * TREE_FANOUT + place])
-        node = child
         height -= 1
-    _remove_at(book, node, _count_up_to(book, node, 0, key) - 1)
+        if place > 0:
+            left = int64(refs[node * TREE_FANOUT + place - 1])
+            left_height = height
+        node = child
+    place = _count_up_to(book, node, 0, key) - 1
+    better = int64(NIL)
+    if place > 0:
+        better = int64(refs[node * TREE_FANOUT + place - 1])
+    elif left != NIL:
+        better = _last_ref(book, left, left_height)
+    _remove_at(book, node, place)
     if counts[node] == 0:
         _give_node(book, node)
         sides[side]["tree_root"] = NIL
+    return better

@@ -10,6 +10,9 @@ integers do not wrap, and numpy scalars warn. So whatever may wrap goes through 
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from openoutcry.config.jit import IS_COMPILED, int64, lean_part, uint64
 
@@ -21,6 +24,18 @@ LOW_32 = (1 << 32) - 1
 MIX = 0xBF58476D1CE4E5B9 - (1 << 64)
 
 if IS_COMPILED:
+
+    @intrinsic
+    def _trailing_zeros(typingctx: Any, word: Any) -> Any:
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            return builder.cttz(args[0], ir.IntType(1)(1))
+
+        return types.int64(types.int64), codegen
+
+    @lean_part
+    def lowest_bit(word: int) -> int:
+        """Return the number of the lowest set bit of a word that is not 0."""
+        return _trailing_zeros(word)
 
     @lean_part
     def as_signed(word: Any) -> int:
@@ -43,6 +58,11 @@ if IS_COMPILED:
         return int64(uint64(a) * uint64(b))
 
 else:
+
+    def lowest_bit(word: int) -> int:
+        """Return the number of the lowest set bit of a word that is not 0."""
+        word = int(word)
+        return (word & -word).bit_length() - 1
 
     def _wrap(value: int) -> int:
         value &= (1 << 64) - 1

@@ -1,24 +1,15 @@
-"""The engine's micro-benchmark: a recorded, seeded order flow through the kernels, on one core.
+"""Recorded order flows of the load generator's kind: many symbols, a wanted mix, a steady book.
 
-The flow is made first, against a book of its own, so that cancels and replaces name orders that
-rest then; what is timed is `process_batch` over the recorded commands alone, after a warm-up that
-fills the book. Percentiles come from a second pass that times each command by itself (the clock,
-about 30 ns, is included), throughput from the first.
+A flow is made against a book of its own, so that cancels and replaces name orders that rest then;
+a warm-up fills the book.
 """
 
-import json
-import platform
-import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
 from openoutcry.config.jit import int64, lean_kernel, lean_part
-from openoutcry.engine.atomics import CLOCK_MONOTONIC, clock_ns
 from openoutcry.engine.bench.elementary import exp, log
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.enums import CommandKind, OrderType, ReportKind, TimeInForce
@@ -55,7 +46,7 @@ class Scenario(NamedTuple):
     pareto: float = 0.0
 
 
-SCENARIOS = {
+MIXES = {
     scenario.name: scenario
     for scenario in (
         Scenario("mixed"),
@@ -252,24 +243,6 @@ def _absorb(
     return declined
 
 
-@lean_kernel
-def _time_each(
-    book: Book,
-    commands: NDArray[Any],
-    first: int,
-    stop: int,
-    reports: NDArray[Any],
-    nanoseconds: NDArray[Any],
-) -> None:
-    """Process commands one by one, noting the time of each."""
-    before = clock_ns(CLOCK_MONOTONIC)
-    for i in range(first, stop):
-        process_batch(book, commands, i, i + 1, reports, 1, 0, len(reports))
-        after = clock_ns(CLOCK_MONOTONIC)
-        nanoseconds[i - first] = after - before
-        before = after
-
-
 class Flow(NamedTuple):
     """A recorded flow: the commands, how many fill the book first, and what they yield."""
 
@@ -280,14 +253,18 @@ class Flow(NamedTuple):
     trades: int
 
 
-def _new_book(scenario: Scenario) -> Book:
-    capacity = Capacity(
+def mix_capacity(scenario: Scenario) -> Capacity:
+    """Return what a book needs to take a scenario's flow."""
+    return Capacity(
         open_orders=scenario.resting * 2,
         finished_orders=scenario.finished_orders,
         levels=scenario.resting * 2,
         symbols=scenario.symbols,
     )
-    book = create_book(capacity)
+
+
+def _new_book(scenario: Scenario) -> Book:
+    book = create_book(mix_capacity(scenario))
     symbols = np.zeros(scenario.symbols, COMMAND)
     symbols["kind"] = CommandKind.ADD_SYMBOL
     symbols["symbol"] = np.arange(scenario.symbols)
@@ -341,126 +318,3 @@ def record_flow(scenario: Scenario, messages: int, seed: int = 1) -> Flow:
             declined += refused
             trades += int(np.count_nonzero(reports["kind"][:count] == ReportKind.TRADE)) // 2
     return Flow(commands, warm_up, produced, declined, trades)
-
-
-def bench_engine(
-    scenario: str = "mixed", messages: int = 1_000_000, seed: int = 1
-) -> dict[str, Any]:
-    """Run one scenario; return its figures and the flow's mix."""
-    wanted = SCENARIOS[scenario]
-    flow = record_flow(wanted, messages, seed)
-    commands, warm_up = flow.commands, flow.warm_up
-    # As many report rows as two batches of a shard: the rows of a log are written once and are not
-    # read again by this core.
-    reports = np.zeros(1 << 18, REPORT)
-    book = _new_book(wanted)
-    _run(book, commands, 0, warm_up, reports)
-    resting = int(book.state[0]["open_orders"])
-    started = time.perf_counter_ns()
-    _run(book, commands, warm_up, len(commands), reports)
-    elapsed = time.perf_counter_ns() - started
-    levels = int(book.state[0]["levels_used"])
-    book = _new_book(wanted)
-    _run(book, commands, 0, warm_up, reports)
-    nanoseconds = np.zeros(messages, np.int64)
-    _time_each(book, commands, warm_up, len(commands), reports, nanoseconds)
-    kinds = commands["kind"][warm_up:]
-    latencies = {"all": _percentiles(nanoseconds)}
-    for kind in (CommandKind.NEW, CommandKind.CANCEL, CommandKind.REPLACE):
-        latencies[kind.name.lower()] = _percentiles(nanoseconds[kinds == kind])
-    return {
-        "scenario": wanted.name,
-        "messages": messages,
-        "messages_per_s": messages * 1e9 / elapsed,
-        "latency_ns": latencies["all"],
-        "latency_ns_by_kind": latencies,
-        "resting": resting,
-        "levels": levels,
-        "declined": flow.declined,
-        "trades": flow.trades,
-        "reports": flow.reports,
-    }
-
-
-@lean_kernel
-def _run(book: Book, commands: NDArray[Any], first: int, stop: int, reports: NDArray[Any]) -> int:
-    """Process commands in batches of at most 1,024, as a shard takes them from a ring."""
-    while first < stop:
-        end = min(first + 1024, stop)
-        first, _ = process_batch(book, commands, first, end, reports, 1, 0, len(reports))
-    return first
-
-
-def _percentiles(nanoseconds: NDArray[Any]) -> dict[str, int]:
-    if not len(nanoseconds):
-        return {}
-    points = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9, "max": 100.0}
-    return {name: int(np.percentile(nanoseconds, point)) for name, point in points.items()}
-
-
-def bench_all(
-    messages: int = 1_000_000,
-    seed: int = 1,
-    names: Iterable[str] = SCENARIOS,
-    show: Callable[[dict[str, Any]], None] = lambda figures: None,
-) -> dict[str, Any]:
-    """Run scenarios; return the figures by name, the slowest, and the machine.
-
-    `show` is called with the figures of each as soon as they are there.
-    """
-    scenarios = {}
-    for name in names:
-        scenarios[name] = bench_engine(name, messages, seed)
-        show(scenarios[name])
-    worst = min(scenarios.values(), key=lambda figures: figures["messages_per_s"])
-    return {
-        "scenarios": scenarios,
-        "worst": {"scenario": worst["scenario"], "messages_per_s": worst["messages_per_s"]},
-        "machine": {
-            "machine": platform.machine(),
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        },
-    }
-
-
-def format_figures(figures: dict[str, Any]) -> str:
-    """Return one line of a scenario's figures, for a terminal."""
-    latency = figures["latency_ns"]
-    return (
-        f"{figures['scenario']:14} {figures['messages_per_s'] / 1e6:6.2f} M messages/s   "
-        f"p50 {latency['p50']} p99 {latency['p99']} p99.9 {latency['p999']} "
-        f"max {latency['max']} ns   "
-        f"{figures['resting']} resting on {figures['levels']} levels, "
-        f"{figures['trades']} trades, {figures['declined']} declined"
-    )
-
-
-@click.command()
-@click.option(
-    "--scenario",
-    type=click.Choice([*SCENARIOS, "all"]),
-    default="mixed",
-    show_default=True,
-    help="What the flow looks like.",
-)
-@click.option("--messages", type=click.IntRange(1), default=1_000_000, show_default=True)
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the result.")
-def engine(scenario: str, messages: int, seed: int, json_file: str | None) -> None:
-    """Measure the matching engine in process, on one core.
-
-    A recorded, seeded flow: messages a second, then the time of each message by itself.
-    """
-    result = bench_all(
-        messages,
-        seed,
-        SCENARIOS if scenario == "all" else [scenario],
-        lambda figures: click.echo(format_figures(figures)),
-    )
-    if json_file:
-        text = json.dumps(result, indent=2) + "\n"
-        if json_file == "-":
-            click.echo(text, nl=False)
-        else:
-            Path(json_file).write_text(text, "utf-8")

@@ -222,23 +222,26 @@ class Audit:
         book: Book, symbol: int, side: Side, waiting: list[Account], rows: NDArray[Any]
     ) -> None:
         queue = []
-        level = int(book.sides[symbol * 2 + side - 1]["best"])
-        while level != NIL:
-            order = int(book.levels[level]["head"])
+        shown = rows[: depth(book, symbol, int(side), rows)]
+        for price in shown["price_ticks"].tolist():
+            levels = np.flatnonzero(
+                (book.levels["price_ticks"] == price)
+                & (book.levels["side"] == symbol * 2 + side - 1)
+                & (book.levels["is_used"] == 1)
+            )
+            assert len(levels) == 1, f"the price {price} has the levels {levels}"
+            order = int(book.levels[int(levels[0])]["head"])
             while order != NIL:
                 row = book.orders[order]
-                price = int(book.levels[level]["price_ticks"])
                 queue.append((int(row["order_id"]), int(row["leaves_qty"]), price))
                 order = int(row["next"])
-            level = int(book.levels[level]["next"])
         assert queue == [(one.order_id, one.leaves, one.price) for one in waiting]
-        levels = []
+        totals = []
         for price, group in groupby(waiting, lambda one: one.price):
             members = list(group)
-            levels.append((price, sum(one.leaves for one in members), len(members)))
-            assert depth_at(book, symbol, int(side), price) == levels[-1][1]
-        shown = rows[: depth(book, symbol, int(side), rows)]
-        assert [tuple(row) for row in shown.tolist()] == levels
+            totals.append((price, sum(one.leaves for one in members), len(members)))
+            assert depth_at(book, symbol, int(side), price) == totals[-1][1]
+        assert [tuple(row) for row in shown.tolist()] == totals
 
     def _check_identifiers(self, book: Book) -> None:
         """Check that the open orders are found by name, and no finished one is."""
