@@ -62,6 +62,7 @@ bench: $(INSTALLED) ## Measure the engine in process and TCP itself.
 # First that the book is right (thirty million messages, about three minutes).
 proof: $(INSTALLED) ## Prove and measure again what the README claims; results in build/proof.
 	@mkdir -p build/proof
+	PYTHONPATH=tests $(BIN)/python -m proof.consensus
 	PYTHONPATH=tests $(BIN)/python -m proof.flows --json build/proof/flows.json
 	$(BIN)/openoutcry bench engine --json build/proof/engine.json
 	$(BIN)/openoutcry bench echo --json build/proof/echo.json

@@ -27,7 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 BENCHES: dict[str, tuple[str, str]] = {
-    "engine": ("openoutcry.engine.bench.mixes:engine", "Measure the matching engine in process."),
+    "engine": ("openoutcry.engine.bench.command:engine", "Measure the matching engine in process."),
     "codec": ("openoutcry.loadgen.codec_bench:codec", "Measure decoding and encoding messages."),
     "ring": ("openoutcry.engine.bench.ring:ring", "Measure the ring between two processes."),
     "journal": ("openoutcry.engine.bench.journal:journal", "Measure appending to the logs."),
