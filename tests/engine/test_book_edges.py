@@ -504,6 +504,21 @@ def test_a_book_from_end_to_end_is_not_crossed(book):
     assert fills(replace(book, "low2", "low3", INT64_MAX, 1)) == [("high", INT64_MAX, 1)]
 
 
+@pytest.mark.parametrize("victims", [(), (0, 3, 4), (1, 2, 5), (0, 1, 2, 3, 4, 5, 6)])
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_neighbouring_prices_on_both_sides_of_a_power_of_two(book, side, victims):
+    prices = [-33, -32, -1, 0, 31, 32, 63, 64, 1 << 32, (1 << 32) - 1]
+    for n in (4, 7, 0, 9, 2, 8, 5, 1, 6, 3):
+        order(book, f"a{n}", side, prices[n], 1)
+    for n in victims:
+        assert kinds(cancel(book, f"a{n}")) == ["CANCELED"]
+    left = [price for n, price in enumerate(prices) if n not in victims]
+    expected = sorted(left, reverse=side == BUY)
+    assert [price for price, _, _ in levels(book, side)] == expected
+    reports = order(book, "m", swap(side), 0, 99, ord_type=OrderType.MARKET)
+    assert [fill[1] for fill in fills(reports)] == expected
+
+
 # --- Capacity exhausted mid-sweep -----------------------------------------------------------------
 
 

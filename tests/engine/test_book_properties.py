@@ -97,6 +97,8 @@ def test_any_commands_match_the_oracle(commands, finished, open_orders, levels, 
     pair.run(commands)
 
 
+#: Prices on both sides of what the book may cut the range into.
+CUTS = (-65, -64, -33, -32, -1, 0, 31, 32, 63, 64)
 ENDS = (-(1 << 63), -(1 << 63) + 1, 0, (1 << 63) - 2, (1 << 63) - 1)
 MAX_STEPS = 60 if IS_COMPILED else 30
 
@@ -104,7 +106,8 @@ MAX_STEPS = 60 if IS_COMPILED else 30
 @st.composite
 def steps(draw):
     """Draw commands one by one, so that a failure shrinks to the few that it takes."""
-    prices = draw(st.sampled_from([(10, 11), (10, 11, 12, 13), tuple(range(-8, 9)), ENDS]))
+    choices = [(10, 11), (10, 11, 12, 13), tuple(range(-8, 9)), CUTS, ENDS]
+    prices = draw(st.sampled_from(choices))
     lots = draw(st.sampled_from([(1, 2, 3), (1, 5, 40), (1, 1 << 62, (1 << 63) - 1)]))
     names = st.integers(1, draw(st.sampled_from([3, 8, 25])))
     step = st.fixed_dictionaries(
