@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := build/peers
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PYTEST := $(BIN)/python -m pytest
 PACKAGES := config server protocol engine clients loadgen
@@ -15,8 +16,8 @@ PLAIN_TESTS := tests/engine
 SOAK_ORDERS ?= 20000000
 
 .DEFAULT_GOAL := help
-.PHONY: help dev run test test-plain test-all e2e crash bench proof soak fuzz cov fmt lint types \
-        links check dashboard lock clean distclean
+.PHONY: help dev run test test-plain test-all e2e crash bench bench-peers proof soak fuzz cov fmt \
+        lint types links check dashboard lock clean distclean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -58,6 +59,22 @@ fuzz: $(INSTALLED) ## Run the fuzzers and property tests with many more examples
 bench: $(INSTALLED) ## Measure the engine in process and TCP itself.
 	$(BIN)/openoutcry bench engine
 	$(BIN)/openoutcry bench echo
+
+# The peers get an environment of their own; one that cannot be installed is told of in the table.
+$(PEERS)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--require-hashes -r requirements.lock
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet \
+		--no-deps --no-build-isolation -e .
+	@$(PEERS)/bin/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"] \
+		["optional-dependencies"]["peers"], sep="\n")' | while read -r peer; do \
+		$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet "$$peer" \
+		|| echo "$$peer cannot be installed here"; done
+	@touch $@
+
+bench-peers: $(PEERS)/.installed ## Measure other Python order books and this one in turns.
+	$(PEERS)/bin/python -m openoutcry.engine.bench_peers $(ARGS)
 
 # First that the book is right (thirty million messages, about three minutes).
 proof: $(INSTALLED) ## Prove and measure again what the README claims; results in build/proof.

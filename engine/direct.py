@@ -229,7 +229,8 @@ class Entries(NamedTuple):
 
 def _entry(kernel: Any, arguments: int) -> Callable[..., int]:
     if not IS_COMPILED:
-        return lambda *given: int(kernel(*given))
+        # As compiled: an OverflowError beyond 64 bits.
+        return lambda *given: int(kernel(*(int(np.int64(one)) for one in given)))
     entry: Callable[..., int] = kernel.compile((types.int64,) * arguments)
     return entry
 

@@ -281,6 +281,46 @@ def test_reports_of_the_last_call(book):
     assert kinds == [ReportKind.NEW, ReportKind.TRADE, ReportKind.TRADE]
 
 
+def test_place_returns_the_number_alone(book):
+    assert [book.place("sell", price, 2) for price in (5, 6)] == [1, 2]
+    assert book.last_fills == []
+    bid = book.limit("buy", 4, 3)
+    assert book.place("buy", 6, 3, "ioc", id=9) == 9
+    assert book.last_fills == [Fill(5, 2, 1, 9), Fill(6, 1, 2, 9)]
+    assert book.place("Sell", np.int64(4), 2, id=8) == 8
+    assert (state(bid), bid.fills) == (("PARTIALLY_FILLED", 2, 1), [Fill(4, 2, 3, 8)])
+    assert book.place("buy", 1, 1) == 10
+    with pytest.raises(Rejected, match="order 10 is open already"):
+        book.place("buy", 1, 1, id=10)
+    with pytest.raises(ValueError, match="too large"):
+        book.place("buy", 1 << 63, 1)
+    assert (book.cancel(10), book.open_orders) == (True, 2)
+
+
+def test_a_number_is_replaced(book):
+    number = book.place("buy", 5, 5)
+    assert book.replace(number, 6, 4)
+    assert book.depth("buy") == [(6, 4, 1)]
+    ask = book.limit("sell", 9, 1)
+    assert book.replace(number, 9, 4)
+    assert (state(ask), book.last_fills) == (("FILLED", 1, 0), [Fill(9, 1, ask.id, number)])
+    with pytest.raises(Rejected, match="new qty of order 1 must be above"):
+        book.replace(number, 9, 1)
+    assert book.replace(number, price=8)
+    assert (book.order(number).price, book.order(number).qty) == (8, 4)
+    with pytest.raises(UnknownOrder):
+        book.replace(77, 1, 1)
+
+
+def test_a_sweep_by_number_makes_room_too():
+    book = small()
+    for _ in range(700):
+        book.place("sell", 5, 1)
+    assert book.place("buy", 5, 800) == 701
+    assert len(book.last_fills) == 700
+    assert book.depth("buy") == [(5, 100, 1)]
+
+
 # --- Mistakes -------------------------------------------------------------------------------------
 
 
@@ -335,6 +375,16 @@ def test_reports_of_the_last_call(book):
         ),
         (lambda b: b.limit("buy", 1, 1, id="a"), TypeError, "id must be an integer; not 'a'"),
         (lambda b: b.cancel("a"), TypeError, "order must be an Order, or its id; not 'a'"),
+        (
+            lambda b: b.cancel(1 << 64),
+            ValueError,
+            f"{1 << 64} is too large: ticks, lots and ids are 64-bit integers",
+        ),
+        (
+            lambda b: b.replace(1, 1, 1 << 64),
+            ValueError,
+            f"{1 << 64} is too large: ticks, lots and ids are 64-bit integers",
+        ),
         (lambda b: b.cancel(9), UnknownOrder, "no order 9 is open: it never was, or has finished"),
         (lambda b: b.replace(9, 1), UnknownOrder, "no order 9 is open: it never was, or has "
          "finished"),
