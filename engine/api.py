@@ -33,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openoutcry.engine.book import Book, Capacity, create_book
+from openoutcry.engine.direct import Cells, entries
 from openoutcry.engine.enums import (
     CommandKind,
     OrderStatus,
@@ -43,7 +44,7 @@ from openoutcry.engine.enums import (
     TimeInForce,
 )
 from openoutcry.engine.market import best_price, depth, depth_at, find_order
-from openoutcry.engine.match import process_batch, reports_needed
+from openoutcry.engine.match import reports_needed
 from openoutcry.engine.records import COMMAND, DEPTH_LEVEL, NIL, REPORT
 from openoutcry.engine.snapshot import state_hash
 
@@ -136,7 +137,8 @@ class Engine:
     `symbols` is how many there are (numbered from 0, without limits), or a sequence of
     SymbolLimits. `events` is an EVENT ring to write order-level market data to (see
     engine/events.py). The result is a pure function of the commands: `state_hash` is the same
-    wherever they are run.
+    wherever they are run. An engine may be copied (`copy.deepcopy`) and pickled: both go on from
+    the same state.
     """
 
     def __init__(
@@ -151,17 +153,17 @@ class Engine:
             raise ValueError(f"{len(limits)} symbols exceed the capacity of {capacity.symbols}")
         #: The kernels' view of the books.
         self.book: Book = create_book(capacity, shard, events)
-        self._last_report = np.zeros(1, np.int64)
+        self._cells = Cells(self.book)
         self._reports = np.zeros(4096, REPORT)
         refused = self.process(add_symbols(enumerate(limits)))
         if len(refused):
             raise ValueError(f"impossible limits of symbol {refused[0]['symbol']}")
-        self._last_report[0] = 0
+        self._cells.last_report[0] = 0
 
     @property
     def report_seq(self) -> int:
         """The number of the last report."""
-        return int(self._last_report[0])
+        return int(self._cells.last_report[0])
 
     @property
     def seq(self) -> int:
@@ -184,25 +186,17 @@ class Engine:
         count = len(commands)
         if not count:
             return self._reports[:0]
-        time_ns = self.book.state[0]["time_ns"]
-        commands["seq"] = np.arange(self.seq + 1, self.seq + count + 1)
-        times = np.maximum(np.maximum.accumulate(commands["time_ns"]), time_ns)
-        commands["time_ns"] = times
+        process = entries().process
         base = self.report_seq + 1
-        done, last = 0, self.report_seq
-        while True:
-            limit = base - 1 + len(self._reports)
-            done, last = process_batch(
-                self.book, commands, done, count, self._reports, base, last, limit
-            )
-            if done == count:
-                break
-            wanted = last - base + 1 + reports_needed(self.book, commands, done)
+        done = process(self._cells.address, commands, 0, self._reports, base)
+        while done < count:
+            given = self.report_seq - base + 1
+            wanted = given + reports_needed(self.book, commands, done)
             grown = np.zeros(max(wanted, 2 * len(self._reports)), REPORT)
-            grown[: last - base + 1] = self._reports[: last - base + 1]
+            grown[:given] = self._reports[:given]
             self._reports = grown
-        self._last_report[0] = last
-        return self._reports[: last - base + 1]
+            done = process(self._cells.address, commands, done, grown, base)
+        return self._reports[: self.report_seq - base + 1]
 
     def best_bid(self, symbol: int) -> int | None:
         """Return the highest price bid, in ticks, or None."""

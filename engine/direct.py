@@ -32,12 +32,12 @@ from openoutcry.config.jit import IS_COMPILED, inlined_kernel, int64, lean_kerne
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.enums import ReportKind
 from openoutcry.engine.market import best_price, depth
-from openoutcry.engine.match import process_command, reports_needed
+from openoutcry.engine.match import process_batch, process_command, reports_needed
 from openoutcry.engine.records import COMMAND, DEPTH_LEVEL, REPORT
 from openoutcry.engine.words import INT64_MIN, as_signed, as_unsigned
 
 #: The number of the last report given.
-CELL_REPORT_SEQ = 0
+_CELL_REPORT_SEQ = 0
 #: Addresses of the COMMAND row, the REPORT rows and the answer; how many reports have room.
 _CELL_COMMAND = 1
 _CELL_REPORTS = 2
@@ -171,9 +171,9 @@ def _execute(address: int, form: int, price_ticks: int, qty_lots: int, number: i
     if needed > room:
         answer[ANSWER_REPORTS] = needed
         return int64(NO_ROOM)
-    first = cells[CELL_REPORT_SEQ] + 1
+    first = cells[_CELL_REPORT_SEQ] + 1
     last = process_command(book, commands, int64(0), reports, first, first - 1)
-    cells[CELL_REPORT_SEQ] = last
+    cells[_CELL_REPORT_SEQ] = last
     count = last - first + 1
     reason = int64(reports[0]["reason"])
     answer[ANSWER_SEQ] = seq
@@ -194,6 +194,32 @@ def _execute(address: int, form: int, price_ticks: int, qty_lots: int, number: i
     if found == 0 and reason == 0:
         return seq
     return int64(SEE_ANSWER)
+
+
+@lean_kernel
+def _process(
+    address: int, commands: NDArray[Any], first: int, reports: NDArray[Any], base: int
+) -> int:
+    """Execute commands from row `first` on, as far as their reports have room; return how far.
+
+    Before the first one, all get their numbers, and times that never go back. Report number n goes
+    to row n - base.
+    """
+    cells = _rows_at(address, _CELLS, np.int64)
+    book = _book_at(address)
+    if first == 0:
+        seq, time_ns = book.state[0]["seq"], book.state[0]["time_ns"]
+        for i in range(len(commands)):
+            time_ns = max(time_ns, commands[i]["time_ns"])
+            commands[i]["seq"] = seq + 1 + i
+            commands[i]["time_ns"] = time_ns
+    limit = base - 1 + len(reports)
+    last = cells[_CELL_REPORT_SEQ]
+    done, last = process_batch(
+        book, commands, first, int64(len(commands)), reports, base, last, limit
+    )
+    cells[_CELL_REPORT_SEQ] = last
+    return done
 
 
 @lean_kernel
@@ -219,26 +245,39 @@ def form_of(kind: int, side: int, ord_type: int, tif: int) -> int:
 class Entries(NamedTuple):
     """The kernels as plain callables, past numba's dispatcher.
 
-    They take Python's own integers only: anything else would be converted without a word.
+    They take Python's own integers only: anything else would be converted without a word. Arrays
+    must be of the very dtype, contiguous.
     """
 
     execute: Callable[[int, int, int, int, int], int]
     best: Callable[[int, int], int]
     depth: Callable[[int, int, int, int], int]
+    process: Callable[[int, NDArray[Any], int, NDArray[Any], int], int]
 
 
-def _entry(kernel: Any, arguments: int) -> Callable[..., int]:
-    if not IS_COMPILED:
+def _entry(kernel: Any, *arguments: Any) -> Callable[..., int]:
+    if IS_COMPILED:
+        entry: Callable[..., int] = kernel.compile(arguments)
+        return entry
+
+    def plain(*given: Any) -> int:
         # As compiled: an OverflowError beyond 64 bits.
-        return lambda *given: int(kernel(*(int(np.int64(one)) for one in given)))
-    entry: Callable[..., int] = kernel.compile((types.int64,) * arguments)
-    return entry
+        return int(kernel(*(int(np.int64(one)) if isinstance(one, int) else one for one in given)))
+
+    return plain
 
 
 @functools.cache
 def entries() -> Entries:
     """Compile the kernels, or load them from the cache."""
-    return Entries(_entry(_execute, 5), _entry(_best, 2), _entry(_depth, 4))
+    word = types.int64
+    commands, reports = (types.Array(numba.from_dtype(one), 1, "C") for one in (COMMAND, REPORT))
+    return Entries(
+        _entry(_execute, word, word, word, word, word),
+        _entry(_best, word, word),
+        _entry(_depth, word, word, word, word),
+        _entry(_process, word, commands, word, reports, word),
+    )
 
 
 class Cells:
@@ -261,8 +300,14 @@ class Cells:
                 self.cells[at : at + 2] = part.ctypes.data, len(part)
             else:
                 self.cells[at] = part
+        #: The number of the last report, in one element.
+        self.last_report = self.cells[_CELL_REPORT_SEQ : _CELL_REPORT_SEQ + 1]
         self.cells[_CELL_COMMAND] = self._command.ctypes.data
         self.make_room(room)
+
+    def __reduce__(self) -> Any:
+        # A copy is of the copied book: addresses are made anew.
+        return _cells_again, (self._book, len(self.reports), int(self.last_report[0]))
 
     def make_room(self, reports: int) -> None:
         """Have room for so many reports of one command; those of the last one are dropped."""
@@ -274,3 +319,9 @@ class Cells:
         self.cells[_CELL_REPORTS] = self.reports.ctypes.data
         self.cells[_CELL_ANSWER] = self._answer.ctypes.data
         self.cells[_CELL_ROOM] = len(self.reports)
+
+
+def _cells_again(book: Book, room: int, last_report: int) -> Cells:
+    cells = Cells(book, room)
+    cells.last_report[0] = last_report
+    return cells

@@ -32,10 +32,8 @@ from openoutcry.engine.direct import (
     ANSWER_REASON,
     ANSWER_REPORTS,
     ANSWER_SEQ,
-    CELL_REPORT_SEQ,
     FILL_WORDS,
     NO_ROOM,
-    Cells,
     entries,
     form_of,
 )
@@ -272,12 +270,6 @@ class _SharedEngine(Engine):
             self.owner._absorb(reports)
         return reports
 
-    def attach(self, owner: "OrderBook", last_report: NDArray[np.int64]) -> None:
-        """Tell `owner` what batches do, and count reports in the one element that it counts in."""
-        last_report[0] = self.report_seq
-        self._last_report = last_report
-        self.owner = owner
-
 
 class OrderBook:
     """An order book of one symbol, driven by single calls.
@@ -313,11 +305,11 @@ class OrderBook:
         self._limits = limits
         self._open: dict[int, Order] = {}
         self._next_id = 1
-        self._cells = Cells(shared.book)
+        self._cells = shared._cells
         self._address = self._cells.address
-        self._execute, self._best, self._depth = entries()
+        self._execute, self._best, self._depth, _ = entries()
         self._levels = np.zeros(64, DEPTH_LEVEL)
-        shared.attach(self, self._cells.cells[CELL_REPORT_SEQ : CELL_REPORT_SEQ + 1])
+        shared.owner = self
 
     def __reduce__(self) -> NoReturn:
         # A copy would hold addresses of this book's memory.

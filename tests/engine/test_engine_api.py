@@ -1,6 +1,8 @@
 """The in-process API: `from openoutcry.engine import Engine`."""
 
+import copy
 import doctest
+import pickle
 import subprocess
 import sys
 
@@ -192,3 +194,20 @@ def test_equal_commands_give_equal_hashes_whatever_the_batches():
     assert 0 <= whole.state_hash() < 1 << 64
     parts.process(cancels(1, orig0=3))
     assert whole.state_hash() != parts.state_hash()
+
+
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda engine: pickle.loads(pickle.dumps(engine))]
+)
+def test_a_copy_goes_its_own_way(again):
+    engine = Engine(capacity=SMALL)
+    engine.process(new_orders(2, id0=[1, 2], side=Side.BUY, price_ticks=[5, 6], qty_lots=3))
+    before = engine.state_hash()
+    other = again(engine)
+    assert (other.state_hash(), other.seq, other.report_seq) == (before, 3, 2)
+    reports = other.process(cancels(1, orig0=2)).copy()
+    assert reports["report_seq"].tolist() == [3]
+    assert (other.best_bid(0), engine.best_bid(0), engine.state_hash()) == (5, 6, before)
+    assert engine.process(cancels(1, orig0=2)).tobytes() == reports.tobytes()
+    assert engine.state_hash() == other.state_hash()
+    check_invariants(other.book)
