@@ -504,6 +504,16 @@ def test_a_book_from_end_to_end_is_not_crossed(book):
     assert fills(replace(book, "low2", "low3", INT64_MAX, 1)) == [("high", INT64_MAX, 1)]
 
 
+def test_a_modify_of_a_level_as_full_as_can_be_counts_itself_once(book):
+    order(book, "a", SELL, 10, INT64_MAX)
+    for qty in (INT64_MAX - 1, INT64_MAX, INT64_MAX, 1):
+        assert kinds(replace(book, "a", "a", 10, qty)) == ["REPLACED"]
+        assert levels(book, SELL) == [(10, qty, 1)]
+    order(book, "b", SELL, 10, INT64_MAX - 1)
+    assert reason_of(replace(book, "a", "a", 10, 2)) == RejectReason.LEVEL_QTY_OVERFLOW
+    assert levels(book, SELL) == [(10, INT64_MAX, 2)]
+
+
 @pytest.mark.parametrize("victims", [(), (0, 3, 4), (1, 2, 5), (0, 1, 2, 3, 4, 5, 6)])
 @pytest.mark.parametrize("side", [BUY, SELL])
 def test_neighbouring_prices_on_both_sides_of_a_power_of_two(book, side, victims):

@@ -109,6 +109,28 @@ def test_a_tree_thinned_out_and_refilled_stays_within_its_pool():
         check_invariants(book)
 
 
+@pytest.mark.parametrize("distance", [32, 1 << 40])
+@pytest.mark.parametrize("side", [Side.BUY, Side.SELL])
+def test_prices_apart_come_and_go_anywhere_in_the_tree(side, distance):
+    """Levels that are first in their leaf leave; others take their place, between the leaves."""
+    rng = np.random.default_rng(5)
+    count = min(LEVELS, 2_000)
+    book = _book(count)
+    orders = _orders(rng.permutation(count) * distance - (1 << 50), side)
+    _run(book, orders)
+    for _ in range(6):
+        chosen = rng.random(count) < 0.3
+        _run(book, _cancels(orders[chosen]))
+        check_invariants(book)
+        orders["price_ticks"][chosen] += rng.integers(-300, 300, count)[chosen] * (distance // 32)
+        _run(book, orders[chosen])
+        check_invariants(book)
+        rows = np.zeros(count, DEPTH_LEVEL)
+        shown = rows[: depth(book, 0, int(side), rows)]
+        expected = sorted(set(orders["price_ticks"].tolist()), reverse=side == Side.BUY)
+        assert shown["price_ticks"].tolist() == expected
+
+
 @pytest.mark.skipif(not IS_COMPILED, reason="takes 232 MB and two seconds compiled")
 def test_the_default_capacity_takes_about_235_mb():
     assert book_bytes(create_book()) < 236_000_000

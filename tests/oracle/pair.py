@@ -81,6 +81,7 @@ class Pair:
             *(self.report_seq, self.report_seq + needed),
         )
         assert done == i + 1
+        assert last <= self.report_seq + needed, "more reports than there was room for"
         got = self.rows[: last - self.report_seq].copy()
         assert got.tobytes() == expected.tobytes(), differences(got, expected)
         self.report_seq = int(last)
