@@ -76,7 +76,7 @@ $(PEERS)/.installed: requirements.lock pyproject.toml
 bench-peers: $(PEERS)/.installed ## Measure other Python order books and this one in turns.
 	$(PEERS)/bin/python -m openoutcry.engine.bench_peers $(ARGS)
 
-# First that the book is right (thirty million messages, about three minutes).
+# First that the book is right (thirty million messages, about two minutes).
 proof: $(INSTALLED) ## Prove and measure again what the README claims; results in build/proof.
 	@mkdir -p build/proof
 	PYTHONPATH=tests $(BIN)/python -m proof.consensus
