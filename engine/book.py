@@ -7,8 +7,8 @@ ORDER, 32 bytes: what the price-time queue needs.   LEVEL, 64 bytes: a price of 
   0 leaves_qty   8 order_id                           0 price_ticks   8 qty_lots (of all its orders)
  16 next 20 prev 24 level 28 detail                  16 orders       20 head 24 tail (time priority)
                                                      28 block        32 side row
-BLOCK, 32 bytes: 32 neighbouring prices of a side, and in `block_levels` the LEVEL row of each.
-  0 key (of its prices, without the low 5 bits)       8 bits (which of its prices have a level)
+BLOCK, 32 bytes: 64 neighbouring prices of a side, and in `block_levels` the LEVEL row of each.
+  0 key (of its prices, without the low 6 bits)       8 bits (which of its prices have a level)
  16 next (worse)   20 side row
 
 DETAIL, 128 bytes: the rest of an order, open or among the last N finished ones.
@@ -85,7 +85,7 @@ LEVEL = np.dtype(
 )
 
 #: Prices of a block, as a power of two.
-BLOCK_BITS = 5
+BLOCK_BITS = 6
 BLOCK_PRICES = 1 << BLOCK_BITS
 BLOCK = np.dtype(
     [("key", "<i8"), ("bits", "<i8"), ("next", "<i4"), ("side", "<i4"), ("unused", "<i8")],
@@ -148,7 +148,6 @@ STATE = np.dtype(
         ("nodes_used", "<i8"),
         ("finished_next", "<i8"),
         ("finished_count", "<i8"),
-        ("ahead", "<i8"),
         ("key0", "<i8"),
         ("key1", "<i8"),
         ("key2", "<i8"),
@@ -199,7 +198,7 @@ class Book(NamedTuple):
         Any
     ]  # i8[max(finished_orders, 1)]: id slots of finished orders, oldest evicted
     events: NDArray[Any]  # EVENT[event_mask + 1], the broadcast ring
-    tags: NDArray[Any]  # i8[128]: what is known of the commands ahead (a batch's own scratch)
+    notes: NDArray[Any]  # i8[128]: what is known of the commands ahead (a batch's own scratch)
     event_mask: int
     id_bits: int
     block_bits: int
@@ -285,7 +284,7 @@ def create_book(
         marks=_allocate(MARK, capacity.sessions),
         finished=_allocate(np.int64, max(capacity.finished_orders, 1)),
         events=events,
-        tags=_allocate(np.int64, 128),
+        notes=_allocate(np.int64, 128),
         event_mask=len(events) - 1,
         id_bits=id_bits,
         block_bits=block_bits,

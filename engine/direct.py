@@ -32,7 +32,7 @@ from openoutcry.config.jit import IS_COMPILED, inlined_kernel, int64, lean_kerne
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.enums import ReportKind
 from openoutcry.engine.market import best_price, depth
-from openoutcry.engine.match import process_batch, process_command, reports_needed
+from openoutcry.engine.match import command_tags, process_batch, process_command, reports_needed
 from openoutcry.engine.records import COMMAND, DEPTH_LEVEL, REPORT
 from openoutcry.engine.words import INT64_MIN, as_signed, as_unsigned
 
@@ -172,7 +172,8 @@ def _execute(address: int, form: int, price_ticks: int, qty_lots: int, number: i
         answer[ANSWER_REPORTS] = needed
         return int64(NO_ROOM)
     first = cells[_CELL_REPORT_SEQ] + 1
-    last = process_command(book, commands, int64(0), reports, first, first - 1)
+    tag, own = command_tags(book, commands, int64(0))
+    last = process_command(book, commands, int64(0), tag, own, reports, first, first - 1)
     cells[_CELL_REPORT_SEQ] = last
     count = last - first + 1
     reason = int64(reports[0]["reason"])

@@ -1,4 +1,4 @@
-"""Price levels, each a queue of orders in time priority, in blocks of 32 neighbouring prices.
+"""Price levels, each a queue of orders in time priority, in blocks of 64 neighbouring prices.
 
 A block is found by hash of its side and price. Its bits say which of its prices have a level, in
 the order of their keys; so the next level is the next bit, or the first one of the next block.
@@ -74,10 +74,9 @@ def next_level(book: Book, side: int, level: int) -> int:
     blocks = book.blocks
     block = int64(book.levels[level]["block"])
     place = (book.levels[level]["price_ticks"] ^ key_mask(side)) & _PLACE_MASK
-    # In two steps, as a shift by 32 or more would be none in a narrower word.
-    bits = blocks[block]["bits"] >> place >> 1
+    bits = blocks[block]["bits"] & (int64(-2) << place)
     if bits != 0:
-        place += 1 + lowest_bit(bits)
+        place = lowest_bit(bits)
     else:
         block = int64(blocks[block]["next"])
         if block == NIL:

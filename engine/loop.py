@@ -31,6 +31,7 @@ from openoutcry.engine.log import append_batch, batch_words
 from openoutcry.engine.market import depth
 from openoutcry.engine.match import (
     PREFETCH_DISTANCE,
+    noted_tags,
     prefetch_command,
     process_command,
     reports_needed,
@@ -297,7 +298,10 @@ def run_shard(
                 is_timed = sample % MATCH_SAMPLE_EVERY == 0
                 before = clock_ns(CLOCK_MONOTONIC) if is_timed else int64(0)
                 # The one place of this call: it is inlined, and large.
-                report_seq = process_command(book, commands, slot, fresh, report_base, report_seq)
+                tag, own = noted_tags(book, slot)
+                report_seq = process_command(
+                    book, commands, slot, tag, own, fresh, report_base, report_seq
+                )
                 if is_timed:
                     add(histograms, ShardStage.MATCH, clock_ns(CLOCK_MONOTONIC) - before)
                 at += 1

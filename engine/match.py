@@ -28,6 +28,10 @@ PREFETCH_DISTANCE = 12
 #: Known orders and levels from which on memory is asked for ahead; a smaller book lies in caches.
 PREFETCH_FROM = 8_192
 
+# Where in a book's notes the 16 commands ahead have their: tag of the order named, tag of their own
+# ClOrdID, DETAIL, ORDER and LEVEL row of the order; block tag, place in it, and block of the price.
+_TAG, _OWN_TAG, _DETAIL, _ORDER, _LEVEL, _BLOCK_TAG, _PLACE, _BLOCK = range(0, 8 * 16, 16)
+
 
 @inlined_kernel
 def reports_needed(book: Book, commands: NDArray[Any], i: int) -> int:
@@ -83,14 +87,17 @@ def process_command(
     book: Book,
     commands: NDArray[Any],
     i: int,
+    tag: int,
+    own_tag: int,
     reports: NDArray[Any],
     report_base: int,
     report_seq: int,
 ) -> int:
     """Execute command `i`; report number n goes to row n - report_base.
 
-    `report_seq` is the last report number given so far; return the last one after the command. It
-    is inlined where it is called, and large: call it in one place.
+    The tags are those of `command_tags`. `report_seq` is the last report number given so far;
+    return the last one after the command. It is inlined where it is called, and large: call it in
+    one place.
     """
     command = commands[i]
     book.state[0]["seq"] = command["seq"]
@@ -107,16 +114,14 @@ def process_command(
     if _is_duplicate(book, commands, i):
         write_duplicate(book, commands, i, reports, row, report_seq)
         return report_seq
-    tag = _named_tag(book, commands, i)
     if kind == CommandKind.CANCEL:
         cancel_order(book, commands, i, tag, reports, row, report_seq)
         return report_seq
     if kind == CommandKind.NEW:
         detail, level = accept_new(book, commands, i, tag, reports, row, report_seq)
     elif kind == CommandKind.REPLACE:
-        new_tag = id_tag(book, commands, i)
-        detail, level = accept_replace(book, commands, i, tag, new_tag, reports, row, report_seq)
-        tag = new_tag
+        detail, level = accept_replace(book, commands, i, tag, own_tag, reports, row, report_seq)
+        tag = own_tag
     elif kind == CommandKind.STATUS:
         answer_status(book, commands, i, tag, reports, row, report_seq)
         return report_seq
@@ -152,25 +157,50 @@ def _row_ahead(slots: NDArray[Any], bits: int, tag: int) -> int:
 
 @inlined_kernel
 def prefetch_command(book: Book, commands: NDArray[Any], i: int) -> None:
-    """Ask for the memory that a command some 12 places ahead will need.
+    """Look at a command some 12 places ahead: note its tags, and ask for the memory it will need.
 
-    What is needed is found step by step, each from the one before. Of the order that is named:
-    identifier table, DETAIL row, ORDER row, its neighbours and level, that level's block. Of the
-    price that is named: side and block table, block, level. Each call takes one step for this
-    command and one more for each of four earlier ones. Nothing here changes what a command does.
+    What `process_command` takes as tags is noted here, so this must have been called for a command
+    before it is executed, and for at most 15 others since. Nothing here changes what a command
+    does.
     """
-    state, ahead_rows = book.state, book.tags
-    ahead = state[0]["ahead"]
-    state[0]["ahead"] = ahead + 1
-    command = commands[i]
-    kind = command["kind"]
+    state, notes = book.state, book.notes
     tag = _named_tag(book, commands, i)
-    ahead_rows[ahead & 15] = tag
+    own = tag
     _ask_row(book.id_slots, home_of(tag, book.id_bits))
-    if kind == CommandKind.REPLACE:
-        _ask_row(book.id_slots, home_of(id_tag(book, commands, i), book.id_bits))
+    if commands[i]["kind"] == CommandKind.REPLACE:
+        own = id_tag(book, commands, i)
+        _ask_row(book.id_slots, home_of(own, book.id_bits))
+    notes[_TAG + (i & 15)] = tag
+    notes[_OWN_TAG + (i & 15)] = own
+    if state[0]["details_used"] + state[0]["levels_used"] >= PREFETCH_FROM:
+        _prefetch_further(book, commands, i)
+
+
+@inlined_kernel
+def command_tags(book: Book, commands: NDArray[Any], i: int) -> tuple[int, int]:
+    """Return the id table's tags of a command: of the order it names, and of its own ClOrdID."""
+    return _named_tag(book, commands, i), id_tag(book, commands, i)
+
+
+@lean_part
+def noted_tags(book: Book, i: int) -> tuple[int, int]:
+    """Return the tags that `prefetch_command` noted."""
+    return book.notes[_TAG + (i & 15)], book.notes[_OWN_TAG + (i & 15)]
+
+
+@lean_part
+def _prefetch_further(book: Book, commands: NDArray[Any], i: int) -> None:
+    """Ask for what lies behind a command's tags and price.
+
+    It is found step by step, each from the one before. Of the order that is named: DETAIL row,
+    ORDER row, its neighbours and level, that level's block. Of the price that is named: side and
+    block table, block, level. Each call takes one step for this command and one more for each of
+    four earlier ones.
+    """
+    notes, command = book.notes, commands[i]
+    kind = command["kind"]
     symbol = int64(command["symbol"])
-    price_tag = int64(NIL)
+    tag = int64(NIL)
     if kind <= CommandKind.STATUS and symbol >= 0 and symbol < book.symbol_capacity:
         _ask_row(book.symbols, symbol)
         _ask_row(book.sides, symbol * 2)
@@ -178,44 +208,44 @@ def prefetch_command(book: Book, commands: NDArray[Any], i: int) -> None:
         if kind != CommandKind.CANCEL and (side == 1 or side == 2):
             row = symbol * 2 + side - 1
             key = command["price_ticks"] ^ key_mask(row)
-            price_tag = block_tag(state, row, key >> BLOCK_BITS)
-            _ask_row(book.block_slots, home_of(price_tag, book.block_bits))
-            ahead_rows[112 + (ahead & 15)] = key & (BLOCK_PRICES - 1)
-    ahead_rows[64 + (ahead & 15)] = price_tag
+            tag = block_tag(book.state, row, key >> BLOCK_BITS)
+            _ask_row(book.block_slots, home_of(tag, book.block_bits))
+            notes[_PLACE + (i & 15)] = key & (BLOCK_PRICES - 1)
+    notes[_BLOCK_TAG + (i & 15)] = tag
     # Step 2: the DETAIL row, and the block of the price with what its level's number lies in.
-    earlier = (ahead - 3) & 15
-    found = _row_ahead(book.id_slots, book.id_bits, ahead_rows[earlier])
+    earlier = (i - 3) & 15
+    found = _row_ahead(book.id_slots, book.id_bits, notes[_TAG + earlier])
     if found != NIL:
         _ask_row(book.details, found)
         prefetch(int64(book.details.ctypes.data) + found * 128 + 64)
-    ahead_rows[16 + earlier] = found
+    notes[_DETAIL + earlier] = found
     found = int64(NIL)
-    price_tag = ahead_rows[64 + earlier]
-    if price_tag != NIL:
-        found = _row_ahead(book.block_slots, book.block_bits, price_tag)
+    tag = notes[_BLOCK_TAG + earlier]
+    if tag != NIL:
+        found = _row_ahead(book.block_slots, book.block_bits, tag)
         if found != NIL:
             _ask_row(book.blocks, found)
-            _ask_row(book.block_levels, found * BLOCK_PRICES + ahead_rows[112 + earlier])
-    ahead_rows[80 + earlier] = found
+            _ask_row(book.block_levels, found * BLOCK_PRICES + notes[_PLACE + earlier])
+    notes[_BLOCK + earlier] = found
     # Step 3: the ORDER row, and the price's level.
-    earlier = (ahead - 6) & 15
-    row = ahead_rows[16 + earlier]
+    earlier = (i - 6) & 15
+    detail = notes[_DETAIL + earlier]
     order = int64(NIL)
-    if row != NIL:
-        order = int64(book.details[row]["order"])
+    if detail != NIL:
+        order = int64(book.details[detail]["order"])
         if order >= 0 and order < book.open_capacity:
             _ask_row(book.orders, order)
         else:
             order = int64(NIL)
-    ahead_rows[32 + earlier] = order
-    block = ahead_rows[80 + earlier]
+    notes[_ORDER + earlier] = order
+    block = notes[_BLOCK + earlier]
     if block != NIL:
-        level = int64(book.block_levels[block * BLOCK_PRICES + ahead_rows[112 + earlier]])
+        level = int64(book.block_levels[block * BLOCK_PRICES + notes[_PLACE + earlier]])
         if level >= 0 and level < book.level_capacity:
             _ask_row(book.levels, level)
     # Step 4: the order's level and its neighbours in the queue.
-    earlier = (ahead - 9) & 15
-    order = ahead_rows[32 + earlier]
+    earlier = (i - 9) & 15
+    order = notes[_ORDER + earlier]
     level = int64(NIL)
     if order != NIL:
         resting = book.orders[order]
@@ -226,9 +256,9 @@ def prefetch_command(book: Book, commands: NDArray[Any], i: int) -> None:
             _ask_row(book.levels, level)
         else:
             level = int64(NIL)
-    ahead_rows[48 + earlier] = level
+    notes[_LEVEL + earlier] = level
     # Step 5: that level's block.
-    level = ahead_rows[48 + ((ahead - 11) & 15)]
+    level = notes[_LEVEL + ((i - 11) & 15)]
     if level != NIL:
         _ask_row(book.blocks, int64(book.levels[level]["block"]))
 
@@ -251,14 +281,13 @@ def process_batch(
     """
     i = first
     ahead = first
-    if book.state[0]["details_used"] + book.state[0]["levels_used"] < PREFETCH_FROM:
-        ahead = stop
     while i < stop:
         while ahead < min(i + PREFETCH_DISTANCE + 1, stop):
             prefetch_command(book, commands, ahead)
             ahead += 1
         if report_seq + reports_needed(book, commands, i) > report_limit:
             break
-        report_seq = process_command(book, commands, i, reports, report_base, report_seq)
+        tag, own = noted_tags(book, i)
+        report_seq = process_command(book, commands, i, tag, own, reports, report_base, report_seq)
         i += 1
     return i, report_seq

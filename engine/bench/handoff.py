@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from openoutcry.config.jit import int64, lean_kernel
 from openoutcry.engine.atomics import CLOCK_MONOTONIC, clock_ns, cpu_pause, load_acquire
 from openoutcry.engine.book import Book
-from openoutcry.engine.match import process_batch, process_command, reports_needed
+from openoutcry.engine.match import command_tags, process_batch, process_command, reports_needed
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.ring import (
     HEADER_WORDS,
@@ -140,7 +140,8 @@ def time_each(
             ):
                 tail = _make_room(ring, header, tail, needed)
             base = report_seq + 1 - (tail & (rows - 1))
-            last = process_command(book, commands, i, ring, base, report_seq)
+            tag, own = command_tags(book, commands, i)
+            last = process_command(book, commands, i, tag, own, ring, base, report_seq)
             tail += last - report_seq
             report_seq = last
             publish(header, tail)

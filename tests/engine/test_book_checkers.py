@@ -9,7 +9,7 @@ from oracle.pair import SMALL, Pair, add_symbols
 from oracle.requests import cancel, order
 from oracle.trio import Trio
 
-from openoutcry.engine.book import BLOCK_PRICES, TREE_FANOUT
+from openoutcry.engine.book import BLOCK_BITS, BLOCK_PRICES, TREE_FANOUT
 from openoutcry.engine.enums import CommandKind, Side, TimeInForce
 from openoutcry.engine.records import COMMAND
 from openoutcry.engine.snapshot import check_invariants
@@ -72,10 +72,10 @@ def _cross(book):
     book.levels[level]["price_ticks"] = 100
     book.details[int(book.orders[_head(book, 1)]["detail"])]["price_ticks"] = 100
     book.sides[1]["best_key"] = 100
-    book.blocks[block]["key"] = 100 >> 5
-    book.blocks[block]["bits"] = 1 << (100 & 31)
-    book.block_levels[block * BLOCK_PRICES + (100 & 31)] = level
-    book.tree_keys[int(book.sides[1]["tree_root"]) * TREE_FANOUT] = 100 >> 5
+    book.blocks[block]["key"] = 100 >> BLOCK_BITS
+    book.blocks[block]["bits"] = 1 << 100 % BLOCK_PRICES
+    book.block_levels[block * BLOCK_PRICES + 100 % BLOCK_PRICES] = level
+    book.tree_keys[int(book.sides[1]["tree_root"]) * TREE_FANOUT] = 100 >> BLOCK_BITS
 
 
 def _state(field, value):

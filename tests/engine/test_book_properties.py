@@ -10,11 +10,11 @@ from oracle.pair import SMALL, Pair, add_symbols, differences
 from oracle.trio import Trio
 
 from openoutcry.config.jit import IS_COMPILED
-from openoutcry.engine import Engine, ReplacePolicy, SymbolLimits
+from openoutcry.engine import Engine, ReplacePolicy, SymbolLimits, match
 from openoutcry.engine import add_symbols as engine_symbols
 from openoutcry.engine.book import Capacity, create_book
 from openoutcry.engine.enums import CommandKind, OrderType
-from openoutcry.engine.match import process_batch
+from openoutcry.engine.match import PREFETCH_FROM, process_batch
 from openoutcry.engine.records import COMMAND, REPORT
 from openoutcry.engine.snapshot import check_invariants, state_hash
 
@@ -257,6 +257,41 @@ def test_batches_and_hash_seeds_change_nothing(sequenced, finished):
         assert written == expected
         assert state_hash(other) == state_hash(book)
         check_invariants(other)
+
+
+def test_memory_asked_for_ahead_changes_nothing(monkeypatch):
+    """A book above PREFETCH_FROM: the commands ahead are followed to rows that come and go."""
+    capacity = SMALL._replace(open_orders=20_000, levels=9_000, finished_orders=0)
+    wanted = PREFETCH_FROM if IS_COMPILED else 100
+    monkeypatch.setattr(match, "PREFETCH_FROM", wanted)
+    count = wanted * 4
+    symbols = np.zeros(2, COMMAND)
+    symbols["kind"] = CommandKind.ADD_SYMBOL
+    symbols["symbol"] = [0, 1]
+    symbols["price_ticks"], symbols["price2_ticks"] = -(1 << 62), 1 << 62
+    symbols["qty_lots"], symbols["qty2_lots"] = 1, 1000
+    commands = random_commands(11, count, ids=count, prices=4_000, spread=17)
+    commands["inbound_seq"] = 0
+    # Sides far apart for the first half, that it grows; then they meet.
+    half = commands[: count // 2]
+    half["kind"] = CommandKind.NEW
+    half["id0"] = np.arange(len(half)) + 1
+    half["id1"], half["id4"], half["tif"], half["ord_type"] = 0, 0, 1, OrderType.LIMIT
+    half["price_ticks"] += np.where(half["side"] == 1, -100_000, 100_000)
+    later = commands[count // 2 :]
+    later["orig0"] = np.random.default_rng(1).integers(1, len(half), len(later))
+    later["orig1"], later["orig4"], later["session"] = 0, 0, 1
+    half["session"] = 1
+    commands = join_rows([symbols, commands], COMMAND)
+    commands["seq"] = np.arange(1, len(commands) + 1)
+    commands["time_ns"] = commands["seq"]
+    expected, book = _run_in_batches(commands, 1, capacity, rows=40_000)
+    assert book.state[0]["details_used"] + book.state[0]["levels_used"] > wanted
+    for batch in (5, 64, 10_000):
+        written, other = _run_in_batches(commands, batch, capacity, 7, rows=40_000)
+        assert written == expected
+        assert state_hash(other) == state_hash(book)
+    check_invariants(book)
 
 
 def test_the_state_hash_does_not_know_the_memory_layout(sequenced):
