@@ -1,4 +1,4 @@
-"""Atomic loads and stores, fences, clocks and futex calls on integer addresses, for use in kernels.
+"""Atomic loads and stores, fences, copies, clocks and futex calls on addresses, for kernels.
 
 A plain `while cursor[0] == seen` is hoisted out of the loop by LLVM and never sees the other side's
 store; these intrinsics emit atomic instructions that may not be. Without the JIT they run through
@@ -111,6 +111,7 @@ def _prefetch(typingctx: Any, address: Any) -> Any:
     return types.void(types.int64), codegen
 
 
+_memmove = types.ExternalFunction("memmove", types.int64(types.int64, types.int64, types.int64))
 _clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.int64))
 
 
@@ -139,6 +140,11 @@ if IS_COMPILED:
     fetch_add = _fetch_add
     cpu_pause = _pause
     prefetch = _prefetch
+
+    @inline_kernel
+    def move_bytes(target: int, source: int, size: int) -> None:
+        """Copy bytes between addresses; the two stretches may overlap."""
+        _memmove(target, source, size)
 
     @inline_kernel
     def clock_ns(clock: int) -> int:
@@ -187,6 +193,10 @@ else:
 
     def prefetch(address: int) -> None:
         """Ask for a cache line ahead of its use."""
+
+    def move_bytes(target: int, source: int, size: int) -> None:
+        """Copy bytes between addresses; the two stretches may overlap."""
+        ctypes.memmove(int(target), int(source), int(size))
 
     def clock_ns(clock: int) -> int:
         """Read a POSIX clock, in ns."""

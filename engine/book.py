@@ -28,7 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openoutcry.engine.records import EVENT, NIL, SHARD_SHIFT, SLOT_BYTES
-from openoutcry.engine.words import splitmix
+from openoutcry.engine.words import INT64_MAX, splitmix
 
 _HUGE_PAGE_BYTES = 2 << 20
 
@@ -36,6 +36,8 @@ _HUGE_PAGE_BYTES = 2 << 20
 TREE_FANOUT = 32
 #: Fewest keys of a tree node other than a root.
 TREE_MIN = 12
+#: What stands in a node's places for keys that it does not have: above every key there can be.
+NO_KEY = INT64_MAX
 
 ORDER = np.dtype(
     [
@@ -188,7 +190,7 @@ class Book(NamedTuple):
     blocks: NDArray[Any]  # BLOCK[levels]
     block_levels: NDArray[Any]  # i4[levels * BLOCK_PRICES]: level rows, where the block has the bit
     block_slots: NDArray[Any]  # i8[2^block_bits]: tag << 32 | block row + 1
-    tree_keys: NDArray[Any]  # i8[nodes * TREE_FANOUT]
+    tree_keys: NDArray[Any]  # i8[nodes * TREE_FANOUT]: NO_KEY beyond a node's count
     tree_refs: NDArray[Any]  # i4[nodes * TREE_FANOUT]: child nodes, or block rows in a leaf
     tree_counts: NDArray[Any]  # i4[nodes]
     sides: NDArray[Any]  # SIDE_ROW[symbols * 2]
@@ -302,6 +304,7 @@ def create_book(
         state[f"key{number}"] = word | 1
     book.sides["best"] = NIL
     book.sides["tree_root"] = NIL
+    book.tree_keys.fill(NO_KEY)
     return book
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from openoutcry.config.jit import int64, lean_kernel, lean_part
-from openoutcry.engine.book import BLOCK_BITS, BLOCK_PRICES, TREE_FANOUT, TREE_MIN, Book
+from openoutcry.engine.book import BLOCK_BITS, BLOCK_PRICES, NO_KEY, TREE_FANOUT, TREE_MIN, Book
 from openoutcry.engine.levels import next_level
 from openoutcry.engine.records import NIL
 from openoutcry.engine.table import TAG_BITS, row_of
@@ -266,7 +266,9 @@ def _check_node(
     count = int(book.tree_counts[node])
     least = (2 if height else 1) if is_root else TREE_MIN
     _claim(least <= count <= TREE_FANOUT, f"tree node {node} has {count} entries")
-    keys = [int(key) for key in book.tree_keys[node * TREE_FANOUT :][:count]]
+    keys = [int(key) for key in book.tree_keys[node * TREE_FANOUT :][:TREE_FANOUT]]
+    _claim(set(keys[count:]) <= {NO_KEY}, f"tree node {node} has keys beyond its {count}")
+    keys = keys[:count]
     refs = [int(ref) for ref in book.tree_refs[node * TREE_FANOUT :][:count]]
     if not height:
         _claim(low is None or keys[0] >= low, f"tree node {node} has a key below its bound")

@@ -7,8 +7,9 @@ ones filled on the way down, so there is no path to remember. In an inner node, 
 bound of child j's keys; the first is never looked at.
 """
 
-from openoutcry.config.jit import int64, lean_kernel, lean_part
-from openoutcry.engine.book import TREE_FANOUT, TREE_MIN, Book
+from openoutcry.config.jit import int64, lean_kernel, lean_part, uint64
+from openoutcry.engine.atomics import move_bytes
+from openoutcry.engine.book import NO_KEY, TREE_FANOUT, TREE_MIN, Book
 from openoutcry.engine.records import NIL
 
 
@@ -26,8 +27,16 @@ def _take_node(book: Book) -> int:
 
 
 @lean_part
+def _forget_keys(book: Book, node: int, start: int) -> None:
+    """Say that a node has no keys from place `start` on."""
+    for j in range(node * TREE_FANOUT + start, (node + 1) * TREE_FANOUT):
+        book.tree_keys[j] = NO_KEY
+
+
+@lean_part
 def _give_node(book: Book, node: int) -> None:
     state = book.state
+    _forget_keys(book, node, 0)
     book.tree_counts[node] = 0
     book.tree_refs[node * TREE_FANOUT] = state[0]["node_free"]
     state[0]["node_free"] = node
@@ -35,54 +44,49 @@ def _give_node(book: Book, node: int) -> None:
 
 
 @lean_part
+def _move(book: Book, source: int, target: int, count: int) -> None:
+    """Copy `count` entries from entry `source` on to entry `target` on."""
+    keys = int64(book.tree_keys.ctypes.data)
+    move_bytes(keys + target * 8, keys + source * 8, count * 8)
+    refs = int64(book.tree_refs.ctypes.data)
+    move_bytes(refs + target * 4, refs + source * 4, count * 4)
+
+
+@lean_part
 def _insert_at(book: Book, node: int, place: int, key: int, ref: int) -> None:
-    keys, refs = book.tree_keys, book.tree_refs
-    first = node * TREE_FANOUT
-    stop = first + book.tree_counts[node]
-    # One array a loop: LLVM makes each a memmove.
-    for j in range(stop, first + place, -1):
-        keys[j] = keys[j - 1]
-    for j in range(stop, first + place, -1):
-        refs[j] = refs[j - 1]
-    keys[first + place] = key
-    refs[first + place] = ref
-    book.tree_counts[node] += 1
+    at = node * TREE_FANOUT + place
+    count = int64(book.tree_counts[node])
+    _move(book, at, at + 1, count - place)
+    book.tree_keys[at] = key
+    book.tree_refs[at] = ref
+    book.tree_counts[node] = count + 1
 
 
 @lean_part
 def _remove_at(book: Book, node: int, place: int) -> None:
-    keys, refs = book.tree_keys, book.tree_refs
-    first = node * TREE_FANOUT
-    stop = first + book.tree_counts[node] - 1
-    for j in range(first + place, stop):
-        keys[j] = keys[j + 1]
-    for j in range(first + place, stop):
-        refs[j] = refs[j + 1]
-    book.tree_counts[node] -= 1
+    at = node * TREE_FANOUT + place
+    left = int64(book.tree_counts[node]) - 1
+    _move(book, at + 1, at, left - place)
+    book.tree_keys[node * TREE_FANOUT + left] = NO_KEY
+    book.tree_counts[node] = left
 
 
 @lean_part
-def _count_up_to(book: Book, node: int, start: int, key: int) -> int:
-    """Return how many of a node's keys from place `start` on are at most `key`."""
-    first = node * TREE_FANOUT
+def _count_up_to(book: Book, node: int, key: int) -> int:
+    """Return how many of a node's keys are at most `key`."""
+    # All places, whether they have a key or not: a fixed number is compared without a branch. An
+    # index without sign spares looking whether it counts from the end.
+    first = uint64(node * TREE_FANOUT)
     count = int64(0)
-    for j in range(first + start, first + book.tree_counts[node]):
-        count += book.tree_keys[j] <= key
+    for j in range(TREE_FANOUT):
+        count += book.tree_keys[first + uint64(j)] <= key
     return count
 
 
 @lean_part
 def _child_place(book: Book, node: int, key: int) -> int:
-    return _count_up_to(book, node, 1, key)
-
-
-@lean_part
-def _move(book: Book, source: int, target: int, count: int) -> None:
-    """Copy `count` entries from entry `source` on to entry `target` on."""
-    for j in range(count):
-        book.tree_keys[target + j] = book.tree_keys[source + j]
-    for j in range(count):
-        book.tree_refs[target + j] = book.tree_refs[source + j]
+    # The first key of an inner node is no bound: it may even be above the second.
+    return _count_up_to(book, node, key) - int64(book.tree_keys[node * TREE_FANOUT] <= key)
 
 
 @lean_kernel
@@ -95,6 +99,7 @@ def _split_child(book: Book, parent: int, place: int) -> None:
     source = left * TREE_FANOUT + half
     target = right * TREE_FANOUT
     _move(book, source, target, TREE_FANOUT - half)
+    _forget_keys(book, left, half)
     book.tree_counts[left] = half
     book.tree_counts[right] = TREE_FANOUT - half
     _insert_at(book, parent, place + 1, keys[target], right)
@@ -128,13 +133,12 @@ def _fill_child(book: Book, parent: int, place: int, is_leaf: bool) -> None:
         moved = wanted - left_count
         _move(book, right_first, left_first + left_count, moved)
         _move(book, right_first + moved, right_first, right_count - moved)
+        _forget_keys(book, right, right_count - moved)
     else:
         moved = left_count - wanted
-        for j in range(right_count - 1, -1, -1):
-            keys[right_first + moved + j] = keys[right_first + j]
-        for j in range(right_count - 1, -1, -1):
-            refs[right_first + moved + j] = refs[right_first + j]
+        _move(book, right_first, right_first + moved, right_count)
         _move(book, left_first + wanted, right_first, moved)
+        _forget_keys(book, left, wanted)
     counts[left] = wanted
     counts[right] = total - wanted
     keys[base + place + 1] = keys[right_first]
@@ -189,7 +193,7 @@ def insert_key(book: Book, side: int, key: int, block: int) -> int:
             left = int64(refs[node * TREE_FANOUT + place - 1])
             left_height = height
         node = child
-    place = _count_up_to(book, node, 0, key)
+    place = _count_up_to(book, node, key)
     better = int64(NIL)
     if place > 0:
         better = int64(refs[node * TREE_FANOUT + place - 1])
@@ -227,7 +231,7 @@ def remove_key(book: Book, side: int, key: int) -> int:
             left = int64(refs[node * TREE_FANOUT + place - 1])
             left_height = height
         node = child
-    place = _count_up_to(book, node, 0, key) - 1
+    place = _count_up_to(book, node, key) - 1
     better = int64(NIL)
     if place > 0:
         better = int64(refs[node * TREE_FANOUT + place - 1])
