@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from openoutcry.engine.api import (
         Capacity,
+        CommandFlag,
         CommandKind,
         DepthLevel,
         Engine,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Capacity",
+    "CommandFlag",
     "CommandKind",
     "DepthLevel",
     "Engine",

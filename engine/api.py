@@ -35,6 +35,7 @@ from numpy.typing import NDArray
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.direct import Cells, entries
 from openoutcry.engine.enums import (
+    CommandFlag,
     CommandKind,
     OrderStatus,
     OrderType,
@@ -259,6 +260,7 @@ class Engine:
 
 __all__ = [
     "Capacity",
+    "CommandFlag",
     "CommandKind",
     "DepthLevel",
     "Engine",
