@@ -183,7 +183,7 @@ def bench_workload(
     short = workload._replace(
         commands=workload.commands[: workload.warm_up + min(1_000, workload.messages)]
     )
-    for first_time in (_handed_rate, _alone_rate, _service_times):
+    for first_time in (_handed_rate, _alone_rate, _service_times, survey):
         first_time(short)
     handed, alone, services = [], [], []
     for _ in range(runs):
@@ -221,14 +221,16 @@ def bench_all(
     runs: int = 5,
     rate: int = 0,
     seconds: float = 10.0,
+    begin: Callable[[str], None] = lambda name: None,
     show: Callable[[dict[str, Any]], None] = lambda figures: None,
 ) -> dict[str, Any]:
     """Time flows; return the figures by name, the slowest, and the machine.
 
-    `show` is called with the figures of each as soon as they are there.
+    `begin` is called with the name of each, `show` with its figures as soon as they are there.
     """
     scenarios = {}
     for name in names:
+        begin(name)
         workload = make_workload(name, messages, seed)
         scenarios[name] = bench_workload(workload, runs, rate, seconds)
         show(scenarios[name])
@@ -256,13 +258,13 @@ def format_figures(figures: dict[str, Any]) -> str:
     lines = [
         f"{figures['scenario']:12} {figures['messages_per_s'] / 1e6:6.2f} M messages/s "
         f"({rates[0] / 1e6:.2f} to {rates[-1] / 1e6:.2f}), reports read by another core; "
-        f"{figures['not_handed_over']['median'] / 1e6:.2f} M unread",
-        f"one at a time {_times(figures['latency_ns'])}",
+        f"{figures['not_handed_over']['median'] / 1e6:.2f} M with none reading them",
+        f"time of a message by itself {_times(figures['latency_ns'])}",
         f"{figures['messages']:,} messages, {figures['reports']:,} reports, "
         f"{figures['fills']:,} fills, {figures['declined']:,} declined",
         f"at most {figures['peak_resting']:,} orders rest on {figures['peak_levels']:,} levels; "
-        f"prices {low:,} to {high:,}; state {figures['state_hash']} "
-        f"({figures['state_hash_ms']:.1f} ms)",
+        f"prices {low:,} to {high:,}; state hash {figures['state_hash']}, "
+        f"taken in {figures['state_hash_ms']:.1f} ms",
     ]
     if "open_loop" in figures:
         loop = figures["open_loop"]
@@ -279,9 +281,13 @@ def format_figures(figures: dict[str, Any]) -> str:
     type=click.Choice(["equity", "all", *NAMES]),
     default="equity",
     show_default=True,
-    help="Which flow; equity is the public benchmark's five.",
+    help="Which flow (docs/performance.md tells them); equity: static to flash-crash.",
 )
-@click.option("--messages", type=click.IntRange(1), help="By default 2.0 M for equity, else 1 M.")
+@click.option(
+    "--messages",
+    type=click.IntRange(1),
+    help="About so many; by default 2.0 M for equity, else 1 M.",
+)
 @click.option("--seed", type=click.IntRange(0, (1 << 32) - 1), help="Of the flow.")
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True)
 @click.option(
@@ -298,10 +304,11 @@ def engine(
     seconds: float,
     json_file: str | None,
 ) -> None:
-    """Measure the matching engine in process.
+    """Measure the matching engine in process, without any server.
 
-    Messages a second on one core while another reads the reports, and the time of each message by
-    itself; medians of the runs.
+    Messages a second on one core while another reads all reports, and the time of each message by
+    itself; medians of the runs. The five flows of `equity` are those of the public
+    matching-engine-benchmark by Flash One Technologies.
     """
     names = {"equity": EQUITY_NAMES, "all": NAMES}.get(scenario, (scenario,))
     result = bench_all(
@@ -311,6 +318,7 @@ def engine(
         runs=runs,
         rate=rate or 0,
         seconds=seconds,
+        begin=lambda name: click.echo(f"{name}: {runs} runs …", err=True),
         show=lambda figures: click.echo(format_figures(figures)),
     )
     if json_file:
