@@ -263,8 +263,20 @@ def create_book(
     _check_capacity(capacity, shard)
     if events is None:
         events = _allocate(EVENT, 1)
-    if events.dtype != EVENT or len(events) & (len(events) - 1) or not len(events):
-        raise ValueError(f"events must be a power of two of EVENT rows, not {len(events)}")
+    if (
+        events.dtype != EVENT
+        or events.ndim != 1
+        or not events.size
+        or events.size & events.size - 1
+    ):
+        raise ValueError(
+            f"events must be a power of two of EVENT rows, not {events.dtype} rows of {events.shape}"
+        )
+    if not (events.flags.c_contiguous and events.flags.writeable and events.flags.aligned):
+        # Kernels write to the address alone.
+        raise ValueError(
+            "events must be contiguous, aligned and writable: the book writes into them"
+        )
     details = capacity.open_orders + capacity.finished_orders + 1
     id_bits = _table_bits(details)
     block_bits = _table_bits(capacity.levels)

@@ -1,12 +1,12 @@
 """`openoutcry bench engine`: the matching engine in process, timed over flows of commands."""
 
 import json
+import math
 import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import click
 import numpy as np
@@ -141,7 +141,7 @@ def _paced_times(workload: Workload, rate: int, seconds: float, is_idle: bool) -
 
     A flow that is over before is begun again with a fresh book and a schedule of its own.
     """
-    wanted = int(rate * seconds)
+    wanted = max(1, int(rate * seconds))
     parts: list[NDArray[Any]] = []
     while wanted > 0:
         stop = min(len(workload.commands), workload.warm_up + wanted)
@@ -294,7 +294,7 @@ def format_figures(figures: dict[str, Any]) -> str:
     "--rate", type=click.IntRange(1, 10_000_000), help="Open loop, too: messages a second."
 )
 @click.option("--seconds", type=click.FloatRange(0.001), default=10.0, show_default=True)
-@click.option("--json", "json_file", type=click.Path(dir_okay=False), help="Write the result.")
+@click.option("--json", "json_file", type=click.File("w", lazy=False), help="Write the result.")
 def engine(
     scenario: str,
     messages: int | None,
@@ -302,7 +302,7 @@ def engine(
     runs: int,
     rate: int | None,
     seconds: float,
-    json_file: str | None,
+    json_file: IO[str] | None,
 ) -> None:
     """Measure the matching engine in process, without any server.
 
@@ -310,6 +310,8 @@ def engine(
     itself; medians of the runs. The five flows of `equity` are those of the public
     matching-engine-benchmark by Flash One Technologies.
     """
+    if not math.isfinite(seconds):
+        raise click.BadParameter(f"{seconds} is no time to measure for.", param_hint="--seconds")
     names = {"equity": EQUITY_NAMES, "all": NAMES}.get(scenario, (scenario,))
     result = bench_all(
         names,
@@ -322,8 +324,4 @@ def engine(
         show=lambda figures: click.echo(format_figures(figures)),
     )
     if json_file:
-        text = json.dumps(result, indent=2) + "\n"
-        if json_file == "-":
-            click.echo(text, nl=False)
-        else:
-            Path(json_file).write_text(text, "utf-8")
+        json_file.write(json.dumps(result, indent=2) + "\n")

@@ -7,6 +7,7 @@ import pytest
 from click.testing import CliRunner
 
 from openoutcry.config.jit import IS_COMPILED
+from openoutcry.engine.bench import command
 from openoutcry.engine.bench.command import bench_workload, engine, format_figures, survey
 from openoutcry.engine.bench.handoff import (
     Drain,
@@ -175,6 +176,26 @@ def test_the_command_writes_the_agreed_figures(tmp_path):
     assert list(result["scenarios"]) == ["static", "normal", "swing-25", "swing-40", "flash-crash"]
     slowest = min(result["scenarios"].values(), key=lambda figures: figures["messages_per_s"])
     assert result["worst"]["scenario"] == slowest["scenario"]
+
+
+def test_a_rate_of_less_than_one_message_in_the_time_still_measures_one():
+    figures = bench_workload(make_workload("swing-25", 2_000), runs=1, rate=999, seconds=0.0001)
+    assert figures["open_loop"]["latency_ns"]["max"] > 0
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--seconds", "nan"], "nan is no time"),
+        (["--seconds", "inf"], "inf is no time"),
+        (["--json", "/nowhere/at/all.json"], "No such file"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_anything_is_measured(options, sentence, monkeypatch):
+    monkeypatch.setattr(command, "bench_all", lambda *_, **__: pytest.fail("measured"))
+    outcome = CliRunner().invoke(engine, options)
+    assert outcome.exit_code == 2
+    assert sentence in outcome.output
 
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - {"universe"}))

@@ -126,3 +126,20 @@ def test_a_reader_beside_the_writer_never_sees_a_torn_event():
             assert (got[field] == got["event_seq"]).all()
     writer.join()
     assert seen > 0
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        np.zeros(16, EVENT)[::-1],
+        np.zeros(16, EVENT)[::2],
+        np.frombuffer(bytes(64 * 16), EVENT),
+        np.zeros((4, 4), EVENT),
+        np.zeros(12, EVENT),
+        np.zeros(0, EVENT),
+        np.zeros(16, np.int64),
+    ],
+)
+def test_a_ring_that_cannot_be_written_row_by_row_is_refused(events):
+    with pytest.raises(ValueError, match="events must be"):
+        create_book(Capacity(1, 0, 1, 1, 1), events=events)
