@@ -263,20 +263,14 @@ def create_book(
     _check_capacity(capacity, shard)
     if events is None:
         events = _allocate(EVENT, 1)
-    if (
-        events.dtype != EVENT
-        or events.ndim != 1
-        or not events.size
-        or events.size & events.size - 1
-    ):
+    rows = events.size
+    if events.dtype != EVENT or events.ndim != 1 or not rows or rows & (rows - 1):
         raise ValueError(
-            f"events must be a power of two of EVENT rows, not {events.dtype} rows of {events.shape}"
+            f"events must be a power of two of EVENT rows, not {events.shape} of {events.dtype}"
         )
     if not (events.flags.c_contiguous and events.flags.writeable and events.flags.aligned):
-        # Kernels write to the address alone.
-        raise ValueError(
-            "events must be contiguous, aligned and writable: the book writes into them"
-        )
+        # Kernels know nothing but the address.
+        raise ValueError("events must be contiguous, aligned and writable: they are written into")
     details = capacity.open_orders + capacity.finished_orders + 1
     id_bits = _table_bits(details)
     block_bits = _table_bits(capacity.levels)

@@ -8,7 +8,7 @@ from oracle.book import join_rows
 from oracle.pair import SMALL, Pair, add_symbols
 
 from openoutcry.config.jit import IS_COMPILED, lean_kernel
-from openoutcry.engine.book import create_book
+from openoutcry.engine.book import Capacity, create_book
 from openoutcry.engine.enums import CommandKind, EventKind, OrderType, Side, TimeInForce
 from openoutcry.engine.events import OVERRUN, EventReader, emit_event, read_events
 from openoutcry.engine.records import EVENT
