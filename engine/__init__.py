@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from openoutcry.engine.api import (
+        COMMAND,
+        DEPTH_LEVEL,
+        REPORT,
         Capacity,
         CommandFlag,
         CommandKind,
         DepthLevel,
         Engine,
+        Liquidity,
         OrderState,
         OrderStatus,
         OrderType,
+        RejectReason,
         ReplacePolicy,
         ReportKind,
         Side,
@@ -39,14 +44,19 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "COMMAND",
+    "DEPTH_LEVEL",
+    "REPORT",
     "Capacity",
     "CommandFlag",
     "CommandKind",
     "DepthLevel",
     "Engine",
+    "Liquidity",
     "OrderState",
     "OrderStatus",
     "OrderType",
+    "RejectReason",
     "ReplacePolicy",
     "ReportKind",
     "Side",

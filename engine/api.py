@@ -26,6 +26,8 @@ a2 TRADE 3
 True
 """
 
+import difflib
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -37,8 +39,10 @@ from openoutcry.engine.direct import Cells, entries
 from openoutcry.engine.enums import (
     CommandFlag,
     CommandKind,
+    Liquidity,
     OrderStatus,
     OrderType,
+    RejectReason,
     ReplacePolicy,
     ReportKind,
     Side,
@@ -46,8 +50,9 @@ from openoutcry.engine.enums import (
 )
 from openoutcry.engine.market import best_price, depth, depth_at, find_order
 from openoutcry.engine.match import reports_needed
-from openoutcry.engine.records import COMMAND, DEPTH_LEVEL, NIL, REPORT
+from openoutcry.engine.records import CL_ORD_ID_MAX, COMMAND, DEPTH_LEVEL, NIL, REPORT
 from openoutcry.engine.snapshot import state_hash
+from openoutcry.engine.words import INT64_MAX, INT64_MIN
 
 #: The in-process default: an identifier may be used again once its order is finished.
 IN_PROCESS_CAPACITY = Capacity(finished_orders=0)
@@ -85,20 +90,219 @@ class OrderState(NamedTuple):
     tif: TimeInForce
 
 
+# --- Arguments ------------------------------------------------------------------------------------
+
+#: What callers may write for the fields that are enums: texts of any case, or numbers.
+SIDES: dict[Any, Side] = {"buy": Side.BUY, "sell": Side.SELL, 1: Side.BUY, 2: Side.SELL}
+TIFS: dict[Any, TimeInForce] = {
+    **{tif.name.lower(): tif for tif in TimeInForce},
+    **{int(tif): tif for tif in TimeInForce},
+}
+_TEXTS: dict[str, tuple[dict[Any, Any], str]] = {
+    "side": (SIDES, "'buy' (1) or 'sell' (2)"),
+    "tif": (TIFS, "'gtc', 'day', 'ioc' or 'fok'"),
+}
+_NAMES = tuple(COMMAND.names or ())
+_TYPES = {name: COMMAND[name] for name in _NAMES}
+_RANGES = {
+    name: (int(np.iinfo(kind).min), int(np.iinfo(kind).max))
+    for name, kind in _TYPES.items()
+    if kind.kind != "S"
+}
+#: The fields of a command that other names are likely to mean.
+_MEANT = {
+    "price": "price_ticks",
+    "qty": "qty_lots",
+    "quantity": "qty_lots",
+    "size": "qty_lots",
+    "id": "id0",
+    "order_id": "id0",
+    "time": "time_ns",
+    "type": "ord_type",
+}
+
+
+def known_side(side: Any) -> Side:
+    """Return the Side that a text, a number or an enum means; ValueError if none."""
+    found = known_name(SIDES, side)
+    if found is None:
+        raise ValueError(f"side must be 'buy' or 'sell', not {side!r}")
+    return Side(found)
+
+
+def known_name(names: dict[Any, Any], value: Any) -> Any:
+    """Return what a text or an integer stands for, or None."""
+    if isinstance(value, str):
+        return names.get(value.lower())
+    return names.get(value) if isinstance(value, int | np.integer) else None
+
+
+def integer(name: str, value: Any, wanted: str = "an int") -> int:
+    """Return a value as an int; TypeError if it is none (a bool is none)."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be {wanted}, not {value!r}")
+    return number
+
+
+def _within(name: str, value: Any, low: int, high: int) -> int:
+    number = integer(name, value)
+    if not low <= number <= high:
+        raise ValueError(f"{name} must be {low} to {high}, not {number}")
+    return number
+
+
+def _no_field(name: str) -> TypeError:
+    near = _MEANT.get(name) or next(iter(difflib.get_close_matches(name, _NAMES, 1)), None)
+    hint = f"use {near}" if near else f"there are {', '.join(_NAMES)}"
+    return TypeError(f"a command has no field {name!r}: {hint}")
+
+
+def _of_texts(name: str, value: Any) -> Any:
+    """Return the numbers that texts stand for, in a field that takes texts."""
+    names, wanted = _TEXTS[name]
+    texts, places = np.unique(value, return_inverse=True)
+    numbers = [known_name(names, str(text)) for text in texts]
+    if None in numbers:
+        text = str(texts[numbers.index(None)])
+        raise ValueError(f"{name} must be {wanted}, not {text!r}")
+    return np.array(numbers, _TYPES[name])[places].reshape(value.shape)
+
+
+def _is_mixed_with_bools(value: Any, array: NDArray[Any]) -> bool:
+    # numpy makes numbers of bools among integers. They are 0 and 1: others need no second look.
+    if isinstance(value, np.ndarray | range):
+        return False
+    places = np.flatnonzero(array >> 1 == 0)
+    if not array.ndim or (array.ndim == 1 and len(places) > len(array) // 8):
+        return not {bool, np.bool_}.isdisjoint(map(type, value if array.ndim else [value]))
+    return array.ndim == 1 and any(isinstance(value[i], bool | np.bool_) for i in places.tolist())
+
+
+def _fits(array: NDArray[Any], low: int, high: int) -> bool:
+    """Tell quickly whether integers are certainly within a range: one look at them, or none."""
+    kind = np.iinfo(array.dtype)
+    if low <= kind.min and kind.max <= high:
+        return True
+    # Seen without a sign, what is below 0 is above all else.
+    unsigned = array.view(array.dtype.str.replace("i", "u"))
+    return int(unsigned.max()) <= min(high, kind.max)
+
+
+def _integers(name: str, value: Any) -> Any:
+    """Return a field's value or values as they may be assigned.
+
+    Raises: TypeError: no integers. ValueError: too large or too small for the field.
+    """
+    low, high = _RANGES[name]
+    if isinstance(value, int) and not isinstance(value, bool):
+        if low <= value <= high:
+            return value
+        raise ValueError(f"{name} must be {low} to {high}, not {int(value)}")
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise TypeError(f"{name} takes an int or a flat sequence of them, not {value!r}") from None
+    is_texts = array.dtype.kind == "U" and name in _TEXTS
+    # numpy makes texts of numbers among texts.
+    if is_texts and (isinstance(value, np.ndarray | str) or set(map(type, value)) == {str}):
+        return _of_texts(name, array)
+    if array.dtype.kind not in "iu" or _is_mixed_with_bools(value, array):
+        if not array.size and not isinstance(value, np.ndarray):
+            return np.zeros(array.shape, _TYPES[name])
+        # Integers beyond 64 bits, or texts among integers: slow, but seldom. What numpy made of a
+        # mixture is not what was written.
+        given = [value] if not array.ndim else list(value)
+        found = [_one(name, each) for each in given]
+        return np.array(found, _TYPES[name]).reshape(array.shape)
+    if array.size and not _fits(array, low, high):
+        least, most = int(array.min()), int(array.max())
+        if least < low or most > high:
+            wrong = least if least < low else most
+            raise ValueError(f"{name} must be {low} to {high}, not {wrong}")
+    return array
+
+
+def _one(name: str, value: Any) -> int:
+    """Return one value of an integer field, as _integers does many."""
+    if isinstance(value, str) and name in _TEXTS:
+        names, wanted = _TEXTS[name]
+        found = known_name(names, value)
+        if found is None:
+            raise ValueError(f"{name} must be {wanted}, not {value!r}")
+        return int(found)
+    return _within(name, integer(name, value, "integers"), *_RANGES[name])
+
+
+def _short_names(names: Any) -> NDArray[Any] | None:
+    """Return a sequence of bytes as an array, in half numpy's time; None if it is another."""
+    try:
+        b"".join(names)  # the quickest way to learn that there is nothing else
+    except TypeError:
+        return None
+    array = np.array(names, _TYPES["cl_ord_id"])
+    return None if array.view(np.uint32)[CL_ORD_ID_MAX // 4 :: 10].any() else array
+
+
+def _identifiers(name: str, value: Any) -> Any:
+    """Return an identifier or identifiers as they may be assigned.
+
+    Raises: TypeError: no bytes or texts. ValueError: longer than 36 bytes, or not ASCII.
+    """
+    short = _short_names(value) if type(value) in (list, tuple) else None
+    if short is not None:
+        return short
+    array = np.asarray(value)
+    if array.dtype.kind not in "SU":
+        if array.size or isinstance(value, np.ndarray):
+            number = name.removesuffix("_cl_ord_id").replace("cl_ord_id", "id") + "0"
+            raise TypeError(f"{name} takes bytes, not {value!r}: for numbers there is {number}")
+        return array.astype("S")
+    if array.dtype.kind == "U":
+        try:
+            array = array.astype("S")
+        except UnicodeEncodeError as error:
+            raise ValueError(f"{name} must be ASCII, not {str(error.object)!r}") from None
+    if array.dtype.itemsize > CL_ORD_ID_MAX:
+        lengths = np.char.str_len(array)
+        if lengths.max(initial=0) > CL_ORD_ID_MAX:
+            wrong = array.reshape(-1)[int(lengths.argmax())]
+            raise ValueError(
+                f"{name} has at most {CL_ORD_ID_MAX} bytes, not {lengths.max()}: {wrong!r}"
+            )
+    return array
+
+
 def _commands(kind: CommandKind, count: int, fields: dict[str, Any]) -> NDArray[Any]:
-    commands = np.zeros(count, COMMAND)
+    number = integer("count", count)
+    if number < 0:
+        raise ValueError(f"count must be 0 or more, not {number}")
+    commands = np.zeros(number, COMMAND)
     commands["kind"] = kind
     for name, value in fields.items():
-        commands[name] = value
+        if name not in _TYPES:
+            raise _no_field(name)
+        given = _integers(name, value) if name in _RANGES else _identifiers(name, value)
+        if type(given) is np.ndarray and given.ndim and given.shape != (number,):
+            size = len(given) if given.ndim == 1 else given.shape
+            raise ValueError(f"{name} has {size} values, and there are {number} commands")
+        commands[name] = given
     return commands
 
 
 def new_orders(count: int, **fields: Any) -> NDArray[Any]:
     """Return `count` NEW commands: limit orders, good till cancelled, of symbol 0, unless told.
 
-    Each field of COMMAND is a keyword, with one value for all or a sequence of `count`. An order
-    needs an identifier that no open order of its session has: `cl_ord_id` (bytes, at most 36), or,
-    quicker to make, a number in `id0`.
+    Each field of COMMAND is a keyword, with one value for all or a sequence of `count`; integers
+    only, and for `side` and `tif` also "buy", "sell", "gtc", "day", "ioc", "fok". An order needs an
+    identifier that no open order of its session has: `cl_ord_id` (bytes, at most 36), or, quicker
+    to make, a number in `id0`.
+
+    Raises: TypeError: a value of another kind, or no such field. ValueError: a value that does not
+    fit its field, or not `count` of them. Nothing is rounded or cut.
     """
     return _commands(
         CommandKind.NEW, count, {"ord_type": OrderType.LIMIT, "tif": TimeInForce.GTC, **fields}
@@ -106,12 +310,20 @@ def new_orders(count: int, **fields: Any) -> NDArray[Any]:
 
 
 def cancels(count: int, **fields: Any) -> NDArray[Any]:
-    """Return `count` CANCEL commands; `orig_cl_ord_id` (or `orig0`) names the order."""
+    """Return `count` CANCEL commands; `orig_cl_ord_id` (or `orig0`) names the order.
+
+    Raises: as `new_orders`.
+    """
     return _commands(CommandKind.CANCEL, count, fields)
 
 
 def replaces(count: int, **fields: Any) -> NDArray[Any]:
-    """Return `count` REPLACE commands: `orig_cl_ord_id` names the order, `cl_ord_id` renames it."""
+    """Return `count` REPLACE commands: `orig_cl_ord_id` names the order, `cl_ord_id` renames it.
+
+    Each states the price and the whole quantity, also where only one of them changes.
+
+    Raises: as `new_orders`.
+    """
     return _commands(CommandKind.REPLACE, count, fields)
 
 
@@ -125,6 +337,7 @@ def add_symbols(limits: Iterable[tuple[int, SymbolLimits]]) -> NDArray[Any]:
     wanted = list(limits)
     commands = _commands(CommandKind.ADD_SYMBOL, len(wanted), {})
     for command, (symbol, limit) in zip(commands, wanted, strict=True):
+        _check_limits(symbol, limit)
         command["symbol"] = symbol
         command["price_ticks"], command["price2_ticks"] = limit.price_min, limit.price_max
         command["qty_lots"], command["qty2_lots"] = limit.qty_min, limit.qty_max
@@ -132,12 +345,40 @@ def add_symbols(limits: Iterable[tuple[int, SymbolLimits]]) -> NDArray[Any]:
     return commands
 
 
+def _check_limits(symbol: int, limits: Any) -> None:
+    """Raise a TypeError or ValueError that says which limit of a symbol is impossible."""
+    if not isinstance(limits, SymbolLimits):
+        raise TypeError(
+            f"the limits of symbol {symbol} must be SymbolLimits, not {limits!r}: a symbol has a "
+            "number and no name"
+        )
+    for name, value in zip(limits._fields[:4], limits, strict=False):
+        low = 1 if name.startswith("qty") else INT64_MIN
+        _within(f"{name} of symbol {symbol}", value, low, INT64_MAX)
+    for name in ("price", "qty"):
+        low, high = getattr(limits, f"{name}_min"), getattr(limits, f"{name}_max")
+        if low > high:
+            raise ValueError(
+                f"{name}_min of symbol {symbol} is above its {name}_max: {low} and {high}"
+            )
+
+
+def _limits_of(symbols: Any) -> list[SymbolLimits]:
+    if isinstance(symbols, Sequence) and not isinstance(symbols, str | bytes | SymbolLimits):
+        return list(symbols)
+    number = integer("symbols", symbols, "a number of symbols or a sequence of SymbolLimits")
+    if number < 1:
+        raise ValueError(f"symbols must be 1 or more, not {number}")
+    return [SymbolLimits()] * number
+
+
 class Engine:
     """The books of one shard, driven by arrays of commands.
 
     `symbols` is how many there are (numbered from 0, without limits), or a sequence of
     SymbolLimits. `events` is an EVENT ring to write order-level market data to (see
-    engine/events.py). The result is a pure function of the commands: `state_hash` is the same
+    engine/events.py). Methods that take a symbol or a side raise a TypeError or ValueError where
+    there is none such. The result is a pure function of the commands: `state_hash` is the same
     wherever they are run. An engine may be copied (`copy.deepcopy`) and pickled: both go on from
     the same state.
     """
@@ -149,7 +390,11 @@ class Engine:
         shard: int = 0,
         events: NDArray[Any] | None = None,
     ) -> None:
-        limits = [SymbolLimits()] * symbols if isinstance(symbols, int) else list(symbols)
+        if not isinstance(capacity, Capacity):
+            raise TypeError(f"capacity must be a Capacity, not {capacity!r}")
+        for name, value in zip(capacity._fields, capacity, strict=True):
+            integer(f"{name} of capacity", value)
+        limits = _limits_of(symbols)
         if len(limits) > capacity.symbols:
             raise ValueError(f"{len(limits)} symbols exceed the capacity of {capacity.symbols}")
         #: The kernels' view of the books.
@@ -178,8 +423,18 @@ class Engine:
         time seen where it is lower (time never goes back; 0 means "as before"). The reports are a
         view that the next call overwrites: copy what is to be kept.
 
-        Raises: ValueError: the array is not one-dimensional, contiguous, writable COMMAND rows.
+        Raises: TypeError: no array. ValueError: it is not one-dimensional, contiguous, writable
+        COMMAND rows.
         """
+        if not isinstance(commands, np.ndarray):
+            raise TypeError(
+                f"commands must be an array of COMMAND, as new_orders makes, not {commands!r}"
+            )
+        if commands.dtype != COMMAND and commands.dtype.names == COMMAND.names:
+            raise ValueError(
+                "commands must be in COMMAND's own layout, which np.concatenate does not keep: "
+                "make np.zeros(n, COMMAND) and assign the parts to it"
+            )
         if commands.dtype != COMMAND or commands.ndim != 1:
             raise ValueError("commands must be a one-dimensional array of COMMAND")
         if not (commands.flags.c_contiguous and commands.flags.writeable):
@@ -201,26 +456,38 @@ class Engine:
 
     def best_bid(self, symbol: int) -> int | None:
         """Return the highest price bid, in ticks, or None."""
-        price, is_there = best_price(self.book, symbol, Side.BUY.value)
+        price, is_there = best_price(self.book, self._symbol(symbol), Side.BUY.value)
         return int(price) if is_there else None
 
     def best_ask(self, symbol: int) -> int | None:
         """Return the lowest price offered, in ticks, or None."""
-        price, is_there = best_price(self.book, symbol, Side.SELL.value)
+        price, is_there = best_price(self.book, self._symbol(symbol), Side.SELL.value)
         return int(price) if is_there else None
 
-    def depth_at(self, symbol: int, side: Side, price_ticks: int) -> int:
-        """Return the lots that rest at a price."""
-        return int(depth_at(self.book, symbol, int(side), price_ticks))
+    def depth_at(self, symbol: int, side: Side | str, price_ticks: int) -> int:
+        """Return the lots that rest at a price, 0 where none do."""
+        price = _within("price_ticks", price_ticks, INT64_MIN, INT64_MAX)
+        return int(depth_at(self.book, self._symbol(symbol), known_side(side).value, price))
 
-    def depth(self, symbol: int, side: Side, levels: int) -> list[DepthLevel]:
+    def depth(self, symbol: int, side: Side | str, levels: int) -> list[DepthLevel]:
         """Return a side's first levels, best first."""
         return [DepthLevel(*row.tolist()) for row in self.depth_rows(symbol, side, levels)]
 
-    def depth_rows(self, symbol: int, side: Side, levels: int) -> NDArray[Any]:
+    def depth_rows(self, symbol: int, side: Side | str, levels: int) -> NDArray[Any]:
         """Return a side's first levels as an array of DEPTH_LEVEL, best first."""
-        rows = np.zeros(levels, DEPTH_LEVEL)
-        return rows[: depth(self.book, symbol, int(side), rows)]
+        number, wanted = self._symbol(symbol), integer("levels", levels)
+        if wanted < 0:
+            raise ValueError(f"levels must be 0 or more, not {wanted}")
+        # There are no more prices than this, whatever is asked for.
+        rows = np.zeros(min(wanted, self.book.level_capacity), DEPTH_LEVEL)
+        return rows[: depth(self.book, number, known_side(side).value, rows)]
+
+    def _symbol(self, symbol: Any) -> int:
+        number = integer("symbol", symbol, "a symbol's number")
+        symbols = self.book.symbols
+        if not (0 <= number < len(symbols) and symbols[number]["is_defined"]):
+            raise ValueError(f"there is no symbol {number}: symbols are numbered from 0")
+        return number
 
     def order_status(self, cl_ord_id: bytes | int, session: int = 0) -> OrderState | None:
         """Return an order by its session's identifier, open or remembered, or None.
@@ -228,6 +495,8 @@ class Engine:
         A number is one in `id0`.
         """
         name = "cl_ord_id" if isinstance(cl_ord_id, bytes) else "id0"
+        if name == "id0":
+            integer("cl_ord_id", cl_ord_id, "bytes, or a number as in id0")
         request = _commands(CommandKind.STATUS, 1, {name: cl_ord_id, "session": session})
         row = int(find_order(self.book, request, 0))
         if row == NIL:
@@ -259,14 +528,19 @@ class Engine:
 
 
 __all__ = [
+    "COMMAND",
+    "DEPTH_LEVEL",
+    "REPORT",
     "Capacity",
     "CommandFlag",
     "CommandKind",
     "DepthLevel",
     "Engine",
+    "Liquidity",
     "OrderState",
     "OrderStatus",
     "OrderType",
+    "RejectReason",
     "ReplacePolicy",
     "ReportKind",
     "Side",

@@ -17,14 +17,23 @@ Prices are integer ticks and quantities integer lots; with `tick_size` or `lot_s
 decimals. The engine under it (`book.engine`) takes arrays of commands, and both may be mixed.
 """
 
-import operator
 from decimal import Context, Decimal, DecimalException, Inexact
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.engine.api import IN_PROCESS_CAPACITY, Engine, SymbolLimits, day_end
+from openoutcry.engine.api import (
+    IN_PROCESS_CAPACITY,
+    SIDES,
+    TIFS,
+    Engine,
+    SymbolLimits,
+    day_end,
+    integer,
+    known_name,
+    known_side,
+)
 from openoutcry.engine.book import Capacity
 from openoutcry.engine.direct import (
     ANSWER_FILLS,
@@ -54,11 +63,8 @@ from openoutcry.engine.words import INT64_MAX, INT64_MIN
 Number = Any
 
 _CAPACITY = IN_PROCESS_CAPACITY._replace(symbols=1, sessions=1)
-_SIDES: dict[Any, Side] = {"buy": Side.BUY, "sell": Side.SELL, 1: Side.BUY, 2: Side.SELL}
-_TIFS: dict[Any, TimeInForce] = {
-    **{tif.name.lower(): tif for tif in TimeInForce},
-    **{int(tif): tif for tif in TimeInForce},
-}
+#: The most identifiers to reserve at once: 800 MB of them.
+_RESERVE_MAX = 100_000_000
 #: A bit of a form that kernels do not look at: what is left of the order stays in the book.
 _RESTS = 1 << 32
 #: Stands for the time in force of a market order; no caller can write it.
@@ -68,13 +74,13 @@ _MARKET: Any = object()
 def _new_forms(ord_type: OrderType, tif: TimeInForce) -> dict[Any, int]:
     rests = _RESTS if tif in (TimeInForce.DAY, TimeInForce.GTC) else 0
     return {
-        name: form_of(CommandKind.NEW, side, ord_type, tif) | rests for name, side in _SIDES.items()
+        name: form_of(CommandKind.NEW, side, ord_type, tif) | rests for name, side in SIDES.items()
     }
 
 
 #: The forms of NEW commands, by what callers write as time in force and as side.
 _FORMS: dict[Any, dict[Any, int]] = {
-    **{name: _new_forms(OrderType.LIMIT, tif) for name, tif in _TIFS.items()},
+    **{name: _new_forms(OrderType.LIMIT, tif) for name, tif in TIFS.items()},
     _MARKET: _new_forms(OrderType.MARKET, TimeInForce.IOC),
 }
 _CANCEL_FORM = form_of(CommandKind.CANCEL, 0, 0, 0)
@@ -334,7 +340,7 @@ class OrderBook:
         try:
             form = _FORMS[tif][side]
         except (KeyError, TypeError):
-            form = _FORMS[_tif(tif)][_side(side)]
+            form = _FORMS[_tif(tif)][known_side(side)]
         if self._is_scaled or type(price) is not int or type(qty) is not int:
             price, qty = self._ticks(price), self._lots(qty)
         if id is None:
@@ -347,7 +353,7 @@ class OrderBook:
         try:
             answer = execute(self._address, form, price, qty, id)
         except OverflowError:
-            raise _too_large(price, qty, id) from None
+            raise self._overflow(price, qty, id) from None
         order = _blank_order(Order)
         order._book = self
         order._fills = None
@@ -391,7 +397,7 @@ class OrderBook:
         try:
             form = _FORMS[tif][side]
         except (KeyError, TypeError):
-            form = _FORMS[_tif(tif)][_side(side)]
+            form = _FORMS[_tif(tif)][known_side(side)]
         if self._is_scaled or type(price) is not int or type(qty) is not int:
             price, qty = self._ticks(price), self._lots(qty)
         if id is None:
@@ -403,7 +409,7 @@ class OrderBook:
         try:
             answer = execute(self._address, form, price, qty, id)
         except OverflowError:
-            raise _too_large(price, qty, id) from None
+            raise self._overflow(price, qty, id) from None
         # A trade that no object is to hear of is not looked at.
         if answer <= 0 and (self._open or answer == NO_ROOM or self._cells.answer[ANSWER_REASON]):
             self._trade(None, id, self._words_of(answer, form, price, qty, id))
@@ -426,7 +432,7 @@ class OrderBook:
         try:
             answer = execute(self._address, _CANCEL_FORM, 0, 0, id)
         except OverflowError:
-            raise _too_large(id) from None
+            raise _too_large("order", id) from None
         if answer <= 0:
             raise _unknown(id)
         canceled = self._open.pop(id, None)
@@ -464,7 +470,7 @@ class OrderBook:
         try:
             answer = execute(self._address, form, ticks, lots, order.id)
         except OverflowError:
-            raise _too_large(ticks, lots, order.id) from None
+            raise self._overflow(ticks, lots, order.id) from None
         words: list[int] = []
         if answer <= 0:
             words = self._words_of(answer, form, ticks, lots, order.id)
@@ -486,7 +492,7 @@ class OrderBook:
         try:
             answer = execute(self._address, _REPLACE_FORM, price, qty, id)
         except OverflowError:
-            raise _too_large(price, qty, id) from None
+            raise self._overflow(price, qty, id) from None
         if answer <= 0 and (self._open or answer == NO_ROOM or self._cells.answer[ANSWER_REASON]):
             self._trade(None, id, self._words_of(answer, _REPLACE_FORM, price, qty, id))
         return True
@@ -528,8 +534,19 @@ class OrderBook:
         return True
 
     def reserve_ids(self, count: int) -> NDArray[np.uint64]:
-        """Return the next `count` identifiers, for `id0` of a batch: no call here takes them."""
-        first = self._next_id
+        """Return the next `count` identifiers, for `id0` of a batch: no call here takes them.
+
+        Raises: TypeError, ValueError: `count` is no int of 0 to 100,000,000, or so many identifiers
+        are not left.
+        """
+        count, first = integer("count", count), self._next_id
+        if not 0 <= count <= _RESERVE_MAX:
+            raise ValueError(f"count must be 0 to {_RESERVE_MAX}, not {count}: reserve by batch")
+        if count > INT64_MAX + 1 - first:
+            raise ValueError(
+                f"{count} ids are not left after {first - 1}: number the batch with ids that are "
+                "not open"
+            )
         self._next_id = first + count
         return np.arange(first, first + count, dtype=np.uint64)
 
@@ -588,7 +605,7 @@ class OrderBook:
 
     def qty_at(self, side: Side | str, price: Number) -> Number:
         """Return how much rests at a price."""
-        return self._qty_of(self.engine.depth_at(0, _side(side), self._ticks(price)))
+        return self._qty_of(self.engine.depth_at(0, known_side(side), self._ticks(price)))
 
     def state_hash(self) -> int:
         """Return the hash of all state: that of an Engine which executed the same commands."""
@@ -634,7 +651,13 @@ class OrderBook:
             order._add(fills, filled, notional)
 
     def _absorb(self, reports: NDArray[Any]) -> None:
-        """Bring the orders up to date with what a batch did."""
+        """Bring the orders up to date with what a batch did, and skip the numbers it took."""
+        # One look at all is quick, and enough where the numbers were reserved.
+        if len(reports) and reports["id0"].max() >= self._next_id:
+            named = np.isin(reports["kind"], (ReportKind.NEW, ReportKind.REPLACED))
+            is_number = (reports["id0"] <= INT64_MAX) & (reports["id1"] == 0)
+            taken = reports["id0"][named & is_number]
+            self._next_id = max(self._next_id, int(taken.max(initial=0)) + 1)
         if not self._open:
             return
         columns = (reports[name].tolist() for name in ("order_id", "id0", "orig0"))
@@ -689,8 +712,20 @@ class OrderBook:
         }
         return Rejected(sentences.get(reason, reason.name), reason)
 
+    def _overflow(self, price: int, qty: int, id: int) -> ValueError:
+        """Say which argument of a call was beyond 64 bits."""
+        for name, value in (("price", price), ("qty", qty)):
+            if not INT64_MIN <= value <= INT64_MAX:
+                return _too_large(name, value)
+        if id >= self._next_id:
+            return _too_large("order", id)
+        self._next_id = INT64_MAX + 1
+        return ValueError(
+            f"no id is left to choose after {INT64_MAX}: give an id of your own in each call"
+        )
+
     def _own_id(self, id: Any) -> int:
-        number = _integer("id", id, "an integer")
+        number = _integer("id", id, "an int")
         if number < 0:
             raise ValueError(f"id must be 0 to {INT64_MAX}, not {number}")
         self._next_id = max(self._next_id, number + 1)
@@ -701,16 +736,12 @@ class OrderBook:
 
     def _ticks(self, price: Any) -> int:
         if self.tick_size is None:
-            return _integer(
-                "price", price, "whole ticks; for decimal prices make the book with a tick_size"
-            )
+            return _integer("price", price, "an int (ticks) in a book without a tick_size")
         return _steps("price", price, "tick_size", self.tick_size)
 
     def _lots(self, qty: Any) -> int:
         if self.lot_size is None:
-            return _integer(
-                "qty", qty, "whole lots; for decimal quantities make the book with a lot_size"
-            )
+            return _integer("qty", qty, "an int (lots) in a book without a lot_size")
         return _steps("qty", qty, "lot_size", self.lot_size)
 
     def _price_of(self, ticks: int) -> Number:
@@ -736,43 +767,25 @@ class OrderBook:
         if levels > len(self._levels):
             self._levels = np.zeros(levels, DEPTH_LEVEL)
         out = self._levels.ctypes.data
-        return self._levels[: self._depth(self._address, int(_side(side)), out, levels)]
+        return self._levels[: self._depth(self._address, int(known_side(side)), out, levels)]
 
 
 # --- Arguments ------------------------------------------------------------------------------------
 
 
-def _side(side: Any) -> Side:
-    found = _named(_SIDES, side)
-    if found is None:
-        raise ValueError(f"side must be 'buy' or 'sell', not {side!r}")
-    return Side(found)
-
-
 def _tif(tif: Any) -> Any:
     if tif is _MARKET:
         return tif
-    found = _named(_TIFS, tif)
+    found = known_name(TIFS, tif)
     if found is None:
         raise ValueError(f"tif must be 'gtc', 'day', 'ioc' or 'fok', not {tif!r}")
     return TimeInForce(found)
 
 
-def _named(names: dict[Any, Any], value: Any) -> Any:
-    if isinstance(value, str):
-        return names.get(value.lower())
-    return names.get(value) if isinstance(value, int | np.integer) else None
-
-
 def _integer(name: str, value: Any, wanted: str) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be {wanted}; not {value!r}")
+    number = integer(name, value, wanted)
     if not INT64_MIN <= number <= INT64_MAX:
-        raise _too_large(number)
+        raise _too_large(name, number)
     return number
 
 
@@ -803,7 +816,7 @@ def _steps(name: str, value: Any, option: str, step: Decimal) -> int:
     if number is None or number != number.to_integral_value():
         raise ValueError(f"{name} {exact} is no multiple of {option} {step}")
     if not INT64_MIN <= number <= INT64_MAX:
-        raise _too_large(exact)
+        raise _too_large(name, exact)
     return int(number)
 
 
@@ -816,9 +829,8 @@ def _step_size(option: str, value: Any) -> Decimal | None:
     return step
 
 
-def _too_large(*values: Any) -> ValueError:
-    value = max(values, key=abs)
-    return ValueError(f"{value} is too large: ticks, lots and ids are 64-bit integers")
+def _too_large(name: str, value: Any) -> ValueError:
+    return ValueError(f"{name} {value} is too large: ticks, lots and ids are 64-bit integers")
 
 
 def _unknown(id: int) -> UnknownOrder:

@@ -12,6 +12,7 @@ import pytest
 from openoutcry.engine import (
     Capacity,
     Engine,
+    OrderBook,
     OrderStatus,
     ReportKind,
     Side,
@@ -109,6 +110,133 @@ def test_other_arrays_are_refused_with_a_sentence(commands):
         Engine(capacity=SMALL).process(commands)
 
 
+ONE = np.zeros(1, COMMAND)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "sentence"),
+    [
+        (lambda e: e.best_bid(5), ValueError, "there is no symbol 5: symbols are numbered from 0"),
+        (lambda e: e.best_ask(-1), ValueError, "there is no symbol -1: symbols are numbered from "
+         "0"),
+        (lambda e: e.best_bid("AAPL"), TypeError, "symbol must be a symbol's number, not 'AAPL'"),
+        (lambda e: e.depth_at(1.0, 1, 1), TypeError, "symbol must be a symbol's number, not 1.0"),
+        (lambda e: e.depth_at(0, 1, 1.5), TypeError, "price_ticks must be an int, not 1.5"),
+        (lambda e: e.depth(0, 7, 5), ValueError, "side must be 'buy' or 'sell', not 7"),
+        (lambda e: e.depth(0, 1, -2), ValueError, "levels must be 0 or more, not -2"),
+        (lambda e: e.depth(0, 1, None), TypeError, "levels must be an int, not None"),
+        (lambda e: e.order_status(1.5), TypeError,
+         "cl_ord_id must be bytes, or a number as in id0, not 1.5"),
+        (lambda e: e.process([]), TypeError,
+         "commands must be an array of COMMAND, as new_orders makes, not []"),
+        (lambda e: e.process(None), TypeError,
+         "commands must be an array of COMMAND, as new_orders makes, not None"),
+        (lambda e: e.process(np.concatenate([ONE, ONE])), ValueError,
+         "commands must be in COMMAND's own layout, which np.concatenate does not keep: make "
+         "np.zeros(n, COMMAND) and assign the parts to it"),
+        (lambda _: Engine(0), ValueError, "symbols must be 1 or more, not 0"),
+        (lambda _: Engine(-1), ValueError, "symbols must be 1 or more, not -1"),
+        (lambda _: Engine("AAPL"), TypeError,  # type: ignore[arg-type]
+         "symbols must be a number of symbols or a sequence of SymbolLimits, not 'AAPL'"),
+        (lambda _: Engine(["AAPL"]), TypeError,  # type: ignore[list-item]
+         "the limits of symbol 0 must be SymbolLimits, not 'AAPL': a symbol has a number and no "
+         "name"),
+        (lambda _: OrderBook(limits=5), TypeError,  # type: ignore[arg-type]
+         "the limits of symbol 0 must be SymbolLimits, not 5: a symbol has a number and no name"),
+        (lambda _: Engine(capacity=5), TypeError,  # type: ignore[arg-type]
+         "capacity must be a Capacity, not 5"),
+        (lambda _: Engine(capacity=Capacity(levels=1.5)), TypeError,  # type: ignore[arg-type]
+         "levels of capacity must be an int, not 1.5"),
+        (lambda _: Engine([SymbolLimits(price_min=5, price_max=4)]), ValueError,
+         "price_min of symbol 0 is above its price_max: 5 and 4"),
+        (lambda _: Engine([SymbolLimits(qty_min=5, qty_max=4)]), ValueError,
+         "qty_min of symbol 0 is above its qty_max: 5 and 4"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_in_a_sentence(call, kind, sentence):
+    with pytest.raises(kind) as raised:
+        call(Engine(capacity=SMALL))
+    assert str(raised.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("count", "fields", "kind", "sentence"),
+    [
+        (1, {"price_ticks": [100.5]}, TypeError, "price_ticks must be integers, not 100.5"),
+        (1, {"price_ticks": 100.0}, TypeError, "price_ticks must be integers, not 100.0"),
+        (1, {"qty_lots": np.array([np.nan])}, TypeError, "qty_lots must be integers, not "
+         f"{np.float64('nan')!r}"),
+        (2, {"qty_lots": [True, 3]}, TypeError, "qty_lots must be integers, not True"),
+        (1, {"qty_lots": True}, TypeError, "qty_lots must be integers, not True"),
+        (1, {"qty_lots": None}, TypeError, "qty_lots must be integers, not None"),
+        (2, {"side": np.array([1, -1])}, ValueError, "side must be 0 to 255, not -1"),
+        (1, {"side": "by"}, ValueError, "side must be 'buy' (1) or 'sell' (2), not 'by'"),
+        (2, {"tif": ["gtc", "x"]}, ValueError, "tif must be 'gtc', 'day', 'ioc' or 'fok', not 'x'"),
+        (1, {"price_ticks": 1 << 63}, ValueError,
+         f"price_ticks must be {-1 << 63} to {(1 << 63) - 1}, not {1 << 63}"),
+        (2, {"price_ticks": [-1, 1 << 63]}, ValueError,
+         f"price_ticks must be {-1 << 63} to {(1 << 63) - 1}, not {1 << 63}"),
+        (1, {"id0": [-1]}, ValueError, f"id0 must be 0 to {(1 << 64) - 1}, not -1"),
+        (3, {"qty_lots": [1, 2]}, ValueError, "qty_lots has 2 values, and there are 3 commands"),
+        (3, {"qty_lots": [1]}, ValueError, "qty_lots has 1 values, and there are 3 commands"),
+        (1, {"cl_ord_id": b"x" * 37}, ValueError,
+         f"cl_ord_id has at most 36 bytes, not 37: {np.bytes_(b'x' * 37)!r}"),
+        (2, {"cl_ord_id": [b"a", b"x" * 50]}, ValueError,
+         f"cl_ord_id has at most 36 bytes, not 50: {np.bytes_(b'x' * 50)!r}"),
+        (1, {"cl_ord_id": 7}, TypeError, "cl_ord_id takes bytes, not 7: for numbers there is id0"),
+        (1, {"orig_cl_ord_id": [None]}, TypeError,
+         "orig_cl_ord_id takes bytes, not [None]: for numbers there is orig0"),
+        (1, {"cl_ord_id": "ä"}, ValueError, "cl_ord_id must be ASCII, not 'ä'"),
+        (1, {"price": 5}, TypeError, "a command has no field 'price': use price_ticks"),
+        (1, {"qty": 5}, TypeError, "a command has no field 'qty': use qty_lots"),
+        (1, {"simbol": 5}, TypeError, "a command has no field 'simbol': use symbol"),
+        (1.5, {}, TypeError, "count must be an int, not 1.5"),
+        (-1, {}, ValueError, "count must be 0 or more, not -1"),
+    ],
+)  # fmt: skip
+def test_a_field_that_does_not_fit_is_refused(count, fields, kind, sentence):
+    for make in (new_orders, cancels, replaces):
+        with pytest.raises(kind) as raised:
+            make(count, **fields)
+        assert str(raised.value) == sentence
+
+
+def test_fields_take_texts_lists_and_arrays():
+    orders = new_orders(
+        3,
+        id0=range(3),
+        side=["buy", "Sell", "BUY"],
+        tif=np.array(["ioc", "gtc", "day"]),
+        price_ticks=(np.int8(-3), 0, (1 << 63) - 1),
+        qty_lots=np.array([1, 2, 3], np.uint64),
+        symbol=np.int64(2),
+    )
+    assert orders["side"].tolist() == [1, 2, 1]
+    assert orders["tif"].tolist() == [3, 1, 0]
+    assert orders["price_ticks"].tolist() == [-3, 0, (1 << 63) - 1]
+    assert orders["symbol"].tolist() == [2, 2, 2]
+    assert new_orders(2, side="sell", tif="fok")["tif"].tolist() == [TimeInForce.FOK] * 2
+    assert new_orders(2, side=[Side.BUY, "sell"])["side"].tolist() == [1, 2]
+    names = [b"a" * 36, b"b"]
+    for given in (
+        names,
+        np.array(names),
+        [name.decode() for name in names],
+        np.array(names, "S60"),
+    ):
+        assert new_orders(2, cl_ord_id=given)["cl_ord_id"].tolist() == names
+    assert new_orders(1, id0=(1 << 64) - 1)["id0"].tolist() == [(1 << 64) - 1]
+    assert len(new_orders(0, id0=[], cl_ord_id=[], side=[])) == 0
+
+
+def test_all_vocabulary_is_exported():
+    from openoutcry.engine import COMMAND as command
+    from openoutcry.engine import REPORT, Liquidity, RejectReason
+
+    assert (command, REPORT.itemsize) == (COMMAND, 192)
+    assert (RejectReason.ORDER_CAPACITY, Liquidity.ADDED) == (50, 1)
+
+
 def test_depth_and_best_prices():
     engine = Engine(symbols=2, capacity=SMALL)
     assert (engine.best_bid(0), engine.best_ask(0), engine.depth(0, Side.BUY, 3)) == (None,) * 2 + (
@@ -130,9 +258,7 @@ def test_depth_and_best_prices():
     assert engine.depth_rows(1, Side.SELL, 9)["qty_lots"].tolist() == [5]
     assert engine.depth_at(1, Side.BUY, -3) == 10
     assert engine.depth_at(1, Side.SELL, -3) == 0
-    assert engine.depth_at(99, Side.SELL, 1) == 0
-    assert engine.best_bid(99) is engine.best_ask(-1) is None
-    assert engine.depth(99, Side.BUY, 2) == []
+    assert engine.depth(1, "sell", 1 << 40) == [(7, 5, 1)]
     assert engine.open_orders == 4
 
 
@@ -156,7 +282,7 @@ def test_symbol_limits():
     engine = Engine(symbols=[SymbolLimits(), SymbolLimits(price_min=1)], capacity=SMALL)
     orders = new_orders(2, id0=[1, 2], side=Side.BUY, price_ticks=0, qty_lots=1, symbol=[0, 1])
     assert engine.process(orders)["kind"].tolist() == [ReportKind.NEW, ReportKind.REJECTED]
-    with pytest.raises(ValueError, match="impossible limits of symbol 1"):
+    with pytest.raises(ValueError, match="qty_min of symbol 1 must be 1 to"):
         Engine(symbols=[SymbolLimits(), SymbolLimits(qty_min=0)], capacity=SMALL)
     with pytest.raises(ValueError, match="9 symbols exceed the capacity of 8"):
         Engine(symbols=9, capacity=SMALL)

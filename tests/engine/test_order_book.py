@@ -201,6 +201,37 @@ def test_identifiers_are_the_callers_or_the_next_number(book):
     assert book.reserve_ids(0).tolist() == []
 
 
+def test_no_identifier_is_left_after_the_largest(book):
+    book.limit("buy", 1, 1, id=INT64_MAX)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=f"^no id is left to choose after {INT64_MAX}: give"):
+            book.limit("buy", 1, 1)
+    with pytest.raises(ValueError, match=f"^1 ids are not left after {INT64_MAX}: number"):
+        book.reserve_ids(1)
+    assert book.reserve_ids(0).tolist() == []
+    assert book.place("buy", 1, 1, id=5) == 5
+
+
+def test_reserved_numbers_are_integers_that_calls_skip(book):
+    with pytest.raises(ValueError, match="not -2"):
+        book.reserve_ids(-2)
+    assert book.reserve_ids(np.int64(3)).tolist() == [1, 2, 3]
+    assert book.limit("buy", 1, 1).id == 4
+
+
+def test_calls_skip_the_numbers_that_batches_took(book):
+    batch = new_orders(3, id0=[2, 9, 4], side=Side.BUY, price_ticks=1, qty_lots=1)
+    book.engine.process(batch)
+    assert book.limit("buy", 1, 1).id == 10
+    book.engine.process(replaces(1, orig0=2, id0=20, price_ticks=1, qty_lots=2))
+    assert book.place("buy", 1, 1) == 21
+    # A request's number names no order, and a text of more than eight characters is no number.
+    book.engine.process(cancels(1, orig0=4, id0=90))
+    name = {"cl_ord_id": b"ORDER-0001", "side": Side.BUY, "price_ticks": 1, "qty_lots": 1}
+    book.engine.process(new_orders(1, **name))
+    assert book.limit("buy", 1, 1).id == 22
+
+
 def test_orders_are_found_by_number(book):
     order = book.limit("buy", 1, 1)
     assert book.order(1) is order
@@ -211,7 +242,7 @@ def test_orders_are_found_by_number(book):
     assert order not in small()
     with pytest.raises(UnknownOrder, match="no order 2 is open"):
         book.order(2)
-    with pytest.raises(TypeError, match=r"^order must be an Order, or its id; not '1'$"):
+    with pytest.raises(TypeError, match=r"^order must be an Order, or its id, not '1'$"):
         book.order("1")
 
 
@@ -345,18 +376,17 @@ def test_a_sweep_by_number_makes_room_too():
         (
             lambda b: b.limit("buy", 1.5, 1),
             TypeError,
-            "price must be whole ticks; for decimal prices make the book with a tick_size; not 1.5",
+            "price must be an int (ticks) in a book without a tick_size, not 1.5",
         ),
         (
             lambda b: b.limit("buy", 1, "2"),
             TypeError,
-            "qty must be whole lots; for decimal quantities make the book with a lot_size; not '2'",
+            "qty must be an int (lots) in a book without a lot_size, not '2'",
         ),
         (
             lambda b: b.limit("buy", True, 1),
             TypeError,
-            "price must be whole ticks; for decimal prices make the book with a tick_size; "
-            "not True",
+            "price must be an int (ticks) in a book without a tick_size, not True",
         ),
         (
             lambda b: b.limit("buy", 1, 0),
@@ -366,24 +396,56 @@ def test_a_sweep_by_number_makes_room_too():
         (
             lambda b: b.limit("buy", 1 << 63, 1),
             ValueError,
-            f"{1 << 63} is too large: ticks, lots and ids are 64-bit integers",
+            f"price {1 << 63} is too large: ticks, lots and ids are 64-bit integers",
         ),
         (
             lambda b: b.limit("buy", 1, 1, id=-1),
             ValueError,
             f"id must be 0 to {INT64_MAX}, not -1",
         ),
-        (lambda b: b.limit("buy", 1, 1, id="a"), TypeError, "id must be an integer; not 'a'"),
-        (lambda b: b.cancel("a"), TypeError, "order must be an Order, or its id; not 'a'"),
+        (lambda b: b.limit("buy", 1, 1, id="a"), TypeError, "id must be an int, not 'a'"),
+        (lambda b: b.cancel("a"), TypeError, "order must be an Order, or its id, not 'a'"),
+        (
+            lambda b: b.limit("buy", 1, 1 << 63),
+            ValueError,
+            f"qty {1 << 63} is too large: ticks, lots and ids are 64-bit integers",
+        ),
+        (
+            lambda b: b.limit("buy", 1, 1, id=1 << 63),
+            ValueError,
+            f"id {1 << 63} is too large: ticks, lots and ids are 64-bit integers",
+        ),
+        (
+            lambda b: b.limit("buy", 101.0, 5),
+            TypeError,
+            "price must be an int (ticks) in a book without a tick_size, not 101.0",
+        ),
+        (
+            lambda b: b.reserve_ids(-2),
+            ValueError,
+            "count must be 0 to 100000000, not -2: reserve by batch",
+        ),
+        (
+            lambda b: b.reserve_ids(1 << 40),
+            ValueError,
+            f"count must be 0 to 100000000, not {1 << 40}: reserve by batch",
+        ),
+        (lambda b: b.reserve_ids(1.5), TypeError, "count must be an int, not 1.5"),
+        (lambda b: b.reserve_ids("3"), TypeError, "count must be an int, not '3'"),
         (
             lambda b: b.cancel(1 << 64),
             ValueError,
-            f"{1 << 64} is too large: ticks, lots and ids are 64-bit integers",
+            f"order {1 << 64} is too large: ticks, lots and ids are 64-bit integers",
+        ),
+        (
+            lambda b: b.replace(1 << 64, 1, 1),
+            ValueError,
+            f"order {1 << 64} is too large: ticks, lots and ids are 64-bit integers",
         ),
         (
             lambda b: b.replace(1, 1, 1 << 64),
             ValueError,
-            f"{1 << 64} is too large: ticks, lots and ids are 64-bit integers",
+            f"qty {1 << 64} is too large: ticks, lots and ids are 64-bit integers",
         ),
         (lambda b: b.cancel(9), UnknownOrder, "no order 9 is open: it never was, or has finished"),
         (lambda b: b.replace(9, 1), UnknownOrder, "no order 9 is open: it never was, or has "
@@ -467,7 +529,7 @@ def test_decimal_prices_are_exact():
 def test_only_one_of_both_may_be_decimal():
     book = small(tick_size=Decimal("0.5"))
     assert book.limit("buy", 1.5, 3).price == Decimal("1.5")
-    with pytest.raises(TypeError, match="qty must be whole lots"):
+    with pytest.raises(TypeError, match=r"^qty must be an int \(lots\)"):
         book.limit("buy", 1.5, 3.0)
 
 
