@@ -182,14 +182,15 @@ def _is_mixed_with_bools(value: Any, array: NDArray[Any]) -> bool:
     return array.ndim == 1 and any(isinstance(value[i], bool | np.bool_) for i in places.tolist())
 
 
-def _fits(array: NDArray[Any], low: int, high: int) -> bool:
-    """Tell quickly whether integers are certainly within a range: one look at them, or none."""
-    kind = np.iinfo(array.dtype)
-    if low <= kind.min and kind.max <= high:
+def _fits(array: NDArray[Any], name: str) -> bool:
+    """Tell quickly whether integers are certainly in a field's range: one look at them, or none."""
+    if array.dtype == _TYPES[name]:
         return True
-    # Seen without a sign, what is below 0 is above all else.
+    # Seen without a sign, what is below 0 is above all else; and every range ends in 2^n - 1.
     unsigned = array.view(array.dtype.str.replace("i", "u"))
-    return int(unsigned.max()) <= min(high, kind.max)
+    return int(np.bitwise_or.reduce(unsigned, axis=None)) <= min(
+        _RANGES[name][1], (1 << 8 * array.dtype.itemsize - (array.dtype.kind == "i")) - 1
+    )
 
 
 def _integers(name: str, value: Any) -> Any:
@@ -218,7 +219,7 @@ def _integers(name: str, value: Any) -> Any:
         given = [value] if not array.ndim else list(value)
         found = [_one(name, each) for each in given]
         return np.array(found, _TYPES[name]).reshape(array.shape)
-    if array.size and not _fits(array, low, high):
+    if array.size and not _fits(array, name):
         least, most = int(array.min()), int(array.max())
         if least < low or most > high:
             wrong = least if least < low else most

@@ -189,7 +189,7 @@ def test_a_mistake_is_told_in_a_sentence(call, kind, sentence):
         (1, {"cl_ord_id": "ä"}, ValueError, "cl_ord_id must be ASCII, not 'ä'"),
         (1, {"price": 5}, TypeError, "a command has no field 'price': use price_ticks"),
         (1, {"qty": 5}, TypeError, "a command has no field 'qty': use qty_lots"),
-        (1, {"simbol": 5}, TypeError, "a command has no field 'simbol': use symbol"),
+        (1, {"symbol_id": 5}, TypeError, "a command has no field 'symbol_id': use symbol"),
         (1.5, {}, TypeError, "count must be an int, not 1.5"),
         (-1, {}, ValueError, "count must be 0 or more, not -1"),
     ],
