@@ -56,7 +56,7 @@ from openoutcry.engine.enums import (
     Side,
     TimeInForce,
 )
-from openoutcry.engine.records import DEPTH_LEVEL
+from openoutcry.engine.records import COMMAND, DEPTH_LEVEL
 from openoutcry.engine.words import INT64_MAX, INT64_MIN
 
 #: A price in ticks, or a Decimal where the book has a tick size; likewise a quantity.
@@ -265,12 +265,27 @@ class Order:
 _blank_order = Order.__new__
 
 
+def _check_new_names(commands: NDArray[Any]) -> None:
+    """Refuse to rename orders to texts: the objects of a book's orders know them by number."""
+    renamed = commands[commands["kind"] == CommandKind.REPLACE]
+    if len(renamed):
+        rest = renamed["id1"] | renamed["id2"] | renamed["id3"] | renamed["id4"]
+        is_text = (rest != 0) | (renamed["id0"] > INT64_MAX)
+        if is_text.any():
+            name = bytes(renamed["cl_ord_id"][is_text][0])
+            raise ValueError(
+                f"a replace in an order book's batch names the order by number (id0), not {name!r}"
+            )
+
+
 class _SharedEngine(Engine):
     """The engine under an OrderBook, which hears of what batches do to its orders."""
 
     owner: "OrderBook | None" = None
 
     def process(self, commands: NDArray[Any]) -> NDArray[Any]:
+        if self.owner is not None and getattr(commands, "dtype", None) == COMMAND:
+            _check_new_names(commands)
         reports = super().process(commands)
         if self.owner is not None:
             self.owner._absorb(reports)

@@ -666,3 +666,14 @@ def test_the_hash_is_that_of_the_same_commands_in_a_batch():
     engine.process(day_end())
     assert book.end_day() > 0
     assert book.state_hash() == engine.state_hash()
+
+
+def test_a_batch_may_not_rename_an_order_to_a_text():
+    book = OrderBook(open_orders=10, levels=10)
+    order = book.limit("buy", 1, 1)
+    renamed = replaces(1, orig0=order.id, cl_ord_id=b"abcdefgh1", price_ticks=1, qty_lots=1)
+    with pytest.raises(ValueError, match=r"by number \(id0\), not b'abcdefgh1'"):
+        book.engine.process(renamed)
+    book.engine.process(replaces(1, orig0=order.id, id0=77, price_ticks=1, qty_lots=1))
+    assert order.id == 77
+    assert book.cancel(order)
