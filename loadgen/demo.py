@@ -105,6 +105,7 @@ class _Demo:
             text = f"compiling the {NAMES[protocol]} client's kernels (first run only) …"
             with _slow(self.view, text):
                 _compile_client(scenario, protocol)
+            _heed_interrupts()
         self.scrapes["start"] = scrape(ready["http"])
         phases: list[tuple[str, Callable[[], dict[str, Any]]]] = [
             ("latency", lambda: self._loads(ready, small, "latency", (1, 1))),
@@ -115,6 +116,7 @@ class _Demo:
         before = self.scrapes["start"]
         for phase, measure in phases:
             self.result[phase] = measure()
+            _heed_interrupts()
             self.scrapes[phase] = after = scrape(ready["http"])
             stages[phase] = stages_us(before, after)
             before = after
@@ -340,9 +342,23 @@ def _text(value: Decimal) -> str:
     return format(value.normalize(), "f")
 
 
+#: The signals that were to end the demo.
+_interrupts: list[int] = []
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # Not by way of SIGINT, which a shell's background job ignores.
+    _interrupts.append(number)
     raise KeyboardInterrupt
+
+
+def _heed_interrupts() -> None:
+    """Raise again what was raised in a place that lets no exception through.
+
+    Compiling calls back from the compiler's C code: an exception there is printed and dropped.
+    """
+    if _interrupts:
+        raise KeyboardInterrupt
 
 
 @click.command()
@@ -364,7 +380,10 @@ def demo(is_json: bool, duration: float, seed: int) -> None:
     """
     from openoutcry.loadgen.demo_view import HumanView, SilentView
 
+    _interrupts.clear()
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     view = SilentView() if is_json else HumanView()
     try:
         result = _Demo(duration, seed, view).run()

@@ -176,3 +176,25 @@ def test_interrupted_it_stops_the_venue_and_leaves_nothing(number: int, section:
     assert errors == "interrupted; the venue is stopped\n"
     assert left_behind(process.pid) == []
     assert processes_of(process.pid) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_that_the_compiler_drops_ends_the_demo_all_the_same(number: int):
+    """As in a callback from C: the exception goes nowhere."""
+    code = (
+        "import os, sys\n"
+        "from openoutcry.loadgen import demo\n"
+        "def compile_client(scenario, protocol):\n"
+        "    try:\n"
+        f"        os.kill(os.getpid(), {int(number)})\n"
+        "    except KeyboardInterrupt:\n"
+        "        pass\n"
+        "demo._compile_client = compile_client\n"
+        "sys.argv[1:] = ['--json', '--duration', '2']\n"
+        "demo.demo()\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (130, ""), ended.stderr
+    assert "interrupted; the venue is stopped" in ended.stderr
