@@ -74,7 +74,7 @@ $(PEERS)/.installed: requirements.lock pyproject.toml
 	@touch $@
 
 bench-peers: $(PEERS)/.installed ## Measure other Python order books and this one in turns.
-	$(PEERS)/bin/python -m openoutcry.engine.bench_peers $(ARGS)
+	$(PEERS)/bin/python -m openoutcry.engine.bench.peers $(ARGS)
 
 # First that the book is right (thirty million messages, about two minutes).
 proof: $(INSTALLED) ## Prove and measure again what the README claims; results in build/proof.

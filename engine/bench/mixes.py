@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.bench.elementary import exp, log
 from openoutcry.engine.book import Book, Capacity, create_book
-from openoutcry.engine.enums import CommandKind, OrderType, ReportKind, TimeInForce
+from openoutcry.engine.enums import CommandKind, OrderType, ReplacePolicy, ReportKind, TimeInForce
 from openoutcry.engine.match import process_batch
 from openoutcry.engine.records import COMMAND, REPORT
 from openoutcry.engine.words import as_signed, as_unsigned, mix
@@ -263,14 +263,18 @@ def mix_capacity(scenario: Scenario) -> Capacity:
     )
 
 
-def _new_book(scenario: Scenario) -> Book:
-    book = create_book(mix_capacity(scenario))
-    symbols = np.zeros(scenario.symbols, COMMAND)
-    symbols["kind"] = CommandKind.ADD_SYMBOL
-    symbols["symbol"] = np.arange(scenario.symbols)
-    symbols["price_ticks"], symbols["price2_ticks"] = -(1 << 63), (1 << 63) - 1
-    symbols["qty_lots"], symbols["qty2_lots"] = 1, 1 << 40
-    process_batch(book, symbols, 0, len(symbols), np.zeros(1, REPORT), 1, 0, 1)
+def open_book(
+    capacity: Capacity, symbols: int, policy: ReplacePolicy = ReplacePolicy.KEEP_ON_REDUCE
+) -> Book:
+    """Create a book whose symbols, numbered from 0, take any price and quantity."""
+    book = create_book(capacity)
+    commands = np.zeros(symbols, COMMAND)
+    commands["kind"] = CommandKind.ADD_SYMBOL
+    commands["symbol"] = np.arange(symbols)
+    commands["price_ticks"], commands["price2_ticks"] = -(1 << 63), (1 << 63) - 1
+    commands["qty_lots"], commands["qty2_lots"] = 1, (1 << 63) - 1
+    commands["flags"] = policy
+    process_batch(book, commands, 0, symbols, np.zeros(1, REPORT), 1, 0, 1)
     return book
 
 
@@ -301,7 +305,7 @@ def record_flow(scenario: Scenario, messages: int, seed: int = 1) -> Flow:
     )
     sums = _weigh_symbols(scenario, seed)
     reports = np.zeros(1 << 18, REPORT)
-    book = _new_book(scenario)
+    book = open_book(mix_capacity(scenario), scenario.symbols)
     produced = declined = trades = 0
     for first in range(0, total, _CHUNK):
         stop = min(first + _CHUNK, total)

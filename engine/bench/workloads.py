@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from openoutcry.engine.bench.equity import SCENARIOS as EQUITY
 from openoutcry.engine.bench.equity import SEED as EQUITY_SEED
 from openoutcry.engine.bench.equity import equity_flow
-from openoutcry.engine.bench.mixes import MIXES, mix_capacity, record_flow
-from openoutcry.engine.book import Book, Capacity, create_book
+from openoutcry.engine.bench.mixes import MIXES, mix_capacity, open_book, record_flow
+from openoutcry.engine.book import Book, Capacity
 from openoutcry.engine.enums import CommandKind, OrderType, ReplacePolicy, Side, TimeInForce
-from openoutcry.engine.match import process_batch
-from openoutcry.engine.records import COMMAND, REPORT
+from openoutcry.engine.records import COMMAND
 
 #: Orders at the one price of the deep flows.
 DEPTH = 100_000
@@ -47,15 +46,7 @@ class Workload(NamedTuple):
 
     def new_book(self) -> Book:
         """Create a book with the workload's symbols, of any price and quantity."""
-        book = create_book(self.capacity)
-        symbols = np.zeros(self.symbols, COMMAND)
-        symbols["kind"] = CommandKind.ADD_SYMBOL
-        symbols["symbol"] = np.arange(self.symbols)
-        symbols["price_ticks"], symbols["price2_ticks"] = -(1 << 63), (1 << 63) - 1
-        symbols["qty_lots"], symbols["qty2_lots"] = 1, (1 << 63) - 1
-        symbols["flags"] = self.policy
-        process_batch(book, symbols, 0, self.symbols, np.zeros(1, REPORT), 1, 0, 1)
-        return book
+        return open_book(self.capacity, self.symbols, self.policy)
 
 
 def _equity(name: str, messages: int | None, seed: int | None) -> Workload:

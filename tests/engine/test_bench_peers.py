@@ -6,19 +6,19 @@ import pytest
 from click.testing import CliRunner
 
 from openoutcry.config.jit import IS_COMPILED
-from openoutcry.engine import bench_peers
-from openoutcry.engine.bench_peers import Contestant, Run, make_flow
+from openoutcry.engine.bench import peers
+from openoutcry.engine.bench.peers import Contestant, Run, make_flow
 
 pytestmark = pytest.mark.skipif(not IS_COMPILED, reason="plays a flow many times")
 
-OURS = bench_peers.CONTESTANTS[:5]
+OURS = peers.CONTESTANTS[:5]
 
 
 def run(monkeypatch, tmp_path, contestants):
-    monkeypatch.setattr(bench_peers, "CONTESTANTS", contestants)
+    monkeypatch.setattr(peers, "CONTESTANTS", contestants)
     file = tmp_path / "peers.json"
     arguments = ["--calls", "600", "--slow-calls", "100", "--turns", "2", "--json", str(file)]
-    result = CliRunner().invoke(bench_peers.main, arguments)
+    result = CliRunner().invoke(peers.main, arguments)
     return result, json.loads(file.read_text())
 
 
