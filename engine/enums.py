@@ -13,6 +13,10 @@ class CommandKind(IntEnum):
     CANCEL = 2
     REPLACE = 3
     STATUS = 4
+    #: Cancels every order of the session that the filters let through; see `engine.mass`.
+    MASS_CANCEL = 5
+    #: Reports every open order of the session that the filters let through.
+    MASS_STATUS = 6
     # Control commands: from the supervisor, never from a client; they get no report of their own.
     ADD_SYMBOL = 16
     TIME = 17
@@ -32,6 +36,12 @@ class ReportKind(IntEnum):
     CANCEL_REJECTED = 8
     #: Internal: the command's inbound number was logged before; never sent to a client.
     DUPLICATE = 9
+    #: The end of a MASS_CANCEL: `qty_lots` is how many orders it canceled, one CANCELED each before.
+    MASS_CANCELED = 10
+    #: One open order in answer to a MASS_STATUS; `orig_cl_ord_id` is the request's identifier.
+    MASS_STATUS = 11
+    #: The end of a MASS_STATUS: `qty_lots` is how many MASS_STATUS reports came before.
+    MASS_STATUS_END = 12
 
 
 class Side(IntEnum):
@@ -84,11 +94,20 @@ class CommandFlag(IntFlag):
     #: REPLACE: `qty_lots` is what shall be open from now on, whatever was filled before; without
     #: it, as in FIX, the quantity counts what was filled.
     OPEN_QTY = 1
+    #: NEW, REPLACE: PossResend(97)=Y. An identifier that was seen before is answered with the
+    #: order's STATUS, not with a reject.
+    POSS_RESEND = 2
+    #: MASS_CANCEL: orders that are good till cancel stay.
+    KEEP_GTC = 4
+    #: MASS_CANCEL: on behalf of a client that lost its connection, or logged out; without either
+    #: the client asked for it.
+    CONNECTION_LOST = 8
+    LOGGED_OUT = 16
 
 
 class RejectReason(IntEnum):
     """Why a command was declined. Ranges: 1 order entry, 30 cancel and replace, 50 capacity, 70
-    venue."""
+    venue, 80 canceled unasked."""
 
     NONE = 0
     # Order entry
@@ -120,6 +139,10 @@ class RejectReason(IntEnum):
     LEVEL_QTY_OVERFLOW = 54
     # Venue
     VENUE_CLOSED = 70
+    # Why an order was canceled that its client did not name (the reason of a CANCELED report)
+    MASS_CANCEL = 80
+    CONNECTION_LOST = 81
+    LOGGED_OUT = 82
 
 
 class Liquidity(IntEnum):
