@@ -2,7 +2,8 @@
 
 import click
 
-from openoutcry.server.config import ConfigError, default_text, load_config, warnings_of
+from openoutcry.server.config_file import ConfigError, default_text, load_config
+from openoutcry.server.config_rules import warnings_of
 
 
 @click.command("check-config")

@@ -181,7 +181,7 @@ class FixSessions:
     def __init__(self, gateway: "Gateway", registry: SessionRegistry) -> None:
         self.gateway = gateway
         self.registry = registry
-        self.by_id: dict[str, FixSession] = {}
+        self.by_number: dict[int, FixSession] = {}
 
     def first_message(self, connection: "FixConnection", message: Message) -> None:
         """Take the first message of a connection: a Logon that is for us, or the connection
@@ -194,7 +194,7 @@ class FixSessions:
         if target != self.gateway.config.venue.comp_id.encode():
             connection.close("Logon for another TargetCompID", is_error=True)
             return
-        session = self.find(sender)
+        session = self.find(sender, message.get(8) or b"")
         if session is None:
             connection.close("Logon with an unknown SenderCompID", is_error=True)
             return
@@ -206,19 +206,18 @@ class FixSessions:
         connection.session_number = session.number
         session.attach(connection, message)
 
-    def find(self, comp_id: bytes) -> FixSession | None:
-        """Return the session of a SenderCompID; in an open venue a new one is made for a new
-        name."""
+    def find(self, comp_id: bytes, begin_string: bytes) -> FixSession | None:
+        """Return the session of a SenderCompID and BeginString; in an open venue a new one is
+        made for a new pair."""
         try:
-            name = comp_id.decode("ascii")
+            name, version = comp_id.decode("ascii"), begin_string.decode("ascii")
         except UnicodeDecodeError:
             return None
-        session = self.by_id.get(name)
+        entry = self.registry.find(name, PROTOCOL_FIX, version)
+        if entry is None:
+            return None
+        session = self.by_number.get(entry.number)
         if session is None:
-            entry = self.registry.find(name, PROTOCOL_FIX)
-            if entry is None:
-                return None
-            session = FixSession(self.gateway, entry)
-            self.by_id[name] = session
+            session = self.by_number[entry.number] = FixSession(self.gateway, entry)
             self.gateway.set_comp_ids(entry.number, name)
         return session

@@ -22,8 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openoutcry.config.jit import inline_kernel
+from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Config
 from openoutcry.server.journal import SegmentedFile
+from openoutcry.server.session_settings import SessionDefaults
 
 #: One row a session; the row's number is the session's number; row 0 stays unused.
 SESSION_ROW = np.dtype(
@@ -40,6 +42,13 @@ SESSION_ROW = np.dtype(
         ("entries", "<i8"),  # entries in that block
         ("sent_ms", "<i8"),  # UTC time of the kernels' latest send and receipt, for heartbeats
         ("received_ms", "<i8"),
+        ("profile", "<i8"),  # rows of the decode tables; -1: nobody is logged on
+        ("copies", "<i8"),  # first of the drop copies of the session's firm in Routes.copies, or -1
+        # The throttle: D and G taken in the window that began at window_ms, and how many may be.
+        ("throttle_limit", "<i8"),  # 0: no throttle; -1: messages wait, all goes by way of Python
+        ("throttle_interval_ms", "<i8"),
+        ("throttle_window_ms", "<i8"),
+        ("throttle_taken", "<i8"),
     ],
     align=True,
 )
@@ -99,7 +108,7 @@ def index_append(
     return 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class SessionEntry:
     """A session as configured, or as made up for a newcomer."""
 
@@ -107,11 +116,18 @@ class SessionEntry:
     id: str
     protocol: int
     firm: int
+    settings: SessionDefaults
+    #: BeginString(8); empty in the binary protocol.
+    begin_string: str = ""
+    #: The versions that the client may speak.
+    versions: tuple[Version, ...] = ()
+    username: str | None = None
     password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
 
 
 class SessionRegistry:
-    """All sessions by name and protocol, with their stable numbers.
+    """All sessions by name, protocol and BeginString, with their stable numbers.
 
     Configured ones are numbered in the order of the configuration, from 1; where dynamic sessions
     are allowed, a newcomer gets the next number until the capacity is reached.
@@ -120,33 +136,58 @@ class SessionRegistry:
     def __init__(self, config: Config, rows: NDArray[Any]) -> None:
         self._rows = rows
         self._is_open = config.dynamic_sessions
-        self._entries: dict[tuple[str, int], SessionEntry] = {}
+        self._defaults = config.session_defaults
+        self._entries: dict[tuple[str, int, str], SessionEntry] = {}
         for firm_number, firm in enumerate(config.firms, 1):
             for session in firm.sessions:
-                protocol = PROTOCOL_FIX if session.protocol == "fix" else PROTOCOL_BINARY
-                self._add(session.id, protocol, firm_number, session.password)
+                self._add(
+                    SessionEntry(
+                        number=len(self._entries) + 1,
+                        id=session.id,
+                        protocol=PROTOCOL_FIX if session.protocol == "fix" else PROTOCOL_BINARY,
+                        firm=firm_number,
+                        settings=config.settings_of(session),
+                        begin_string=session.session_profile,
+                        versions=session.versions,
+                        username=session.username,
+                        password=session.password,
+                        password_hash=session.password_hash,
+                    )
+                )
 
-    def _add(self, name: str, protocol: int, firm: int, password: str | None) -> SessionEntry:
-        number = len(self._entries) + 1
-        entry = SessionEntry(number, name, protocol, firm, password)
-        self._entries[name, protocol] = entry
-        row = self._rows[number]
-        row["protocol"] = protocol
-        row["firm"] = firm
+    def __iter__(self) -> Iterator[SessionEntry]:
+        return iter(self._entries.values())
+
+    def _add(self, entry: SessionEntry) -> SessionEntry:
+        self._entries[entry.id, entry.protocol, entry.begin_string] = entry
+        row = self._rows[entry.number]
+        row["protocol"] = entry.protocol
+        row["firm"] = entry.firm
         row["next_in"] = 1
         row["next_out"] = 1
         row["epoch"] = 1
+        row["profile"] = -1
+        row["copies"] = -1
         return entry
 
-    def find(self, name: str, protocol: int) -> SessionEntry | None:
-        """Return a session, making one up where that is allowed and there is room."""
-        entry = self._entries.get((name, protocol))
+    def find(self, name: str, protocol: int, begin_string: str = "") -> SessionEntry | None:
+        """Return a session, making one up where that is allowed and there is room.
+
+        `begin_string` is BeginString(8), empty in the binary protocol.
+        """
+        entry = self._entries.get((name, protocol, begin_string))
         if entry is not None:
             return entry
         is_sound = 0 < len(name) <= 32 and all("!" <= c <= "~" for c in name)
+        versions = tuple(version for version in Version if version.begin_string == begin_string)
         if not self._is_open or not is_sound or len(self._entries) + 1 >= len(self._rows):
             return None
-        return self._add(name, protocol, 0, None)
+        if protocol == PROTOCOL_FIX and not versions:
+            return None
+        number = len(self._entries) + 1
+        return self._add(
+            SessionEntry(number, name, protocol, 0, self._defaults, begin_string, versions)
+        )
 
 
 class SessionIndex:

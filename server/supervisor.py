@@ -28,7 +28,8 @@ import click
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.latency import Role, SupervisorCounter, open_metrics
 from openoutcry.engine.state import GatewayWord, ProcessStatus, ShardWord
-from openoutcry.server.config import Config, ConfigError, Day, load_config
+from openoutcry.server.config import Config, Day
+from openoutcry.server.config_file import ConfigError, load_config
 from openoutcry.server.control import ControlRing, define_symbols
 from openoutcry.server.memory import (
     FolderInUseError,

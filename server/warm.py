@@ -131,7 +131,7 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
         gateway = Gateway(config, memory, folder)
         gateways.append(gateway)
         gateway.set_comp_ids(1, "WARM")
-        session = gateway.fix.registry.find("WARM", PROTOCOL_FIX)
+        session = gateway.fix.registry.find("WARM", PROTOCOL_FIX, "FIX.4.4")
         assert session is not None
         order = gateway.orders.command(CommandKind.STATUS, session.number, 1)
         order["account"] = gateway.accounts.find(b"WARM")

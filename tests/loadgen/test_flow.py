@@ -22,7 +22,7 @@ from openoutcry.loadgen.flow_orders import Answer, AnswerKind, Fill, Request, Re
 from openoutcry.loadgen.flow_report import FlowReport, make_report
 from openoutcry.loadgen.flow_runner import FlowRunner
 from openoutcry.protocol.binary.enums import Side, TimeInForce
-from openoutcry.server.config import load_config
+from openoutcry.server.config_file import load_config
 
 
 def written(folder: Path, name: str, data: bytes) -> FlowFile:

@@ -11,18 +11,15 @@ from openoutcry.server.config import (
     DEFAULT_MAX_UNITS,
     Capacity,
     Config,
-    ConfigError,
     Firm,
-    Session,
     Shard,
     Symbol,
-    broken_rules,
     decimal_parts,
-    default_text,
     in_units,
-    load_config,
-    warnings_of,
 )
+from openoutcry.server.config_file import ConfigError, default_text, load_config
+from openoutcry.server.config_rules import broken_rules, warnings_of
+from openoutcry.server.session_settings import Session
 
 
 def messages(tmp_path: Path, text: str, *overrides: str) -> list[str]:
@@ -47,7 +44,10 @@ def test_the_embedded_file_names_every_key():
 
     tree = yaml.safe_load(default_text())
     assert set(tree) == set(Config.__struct_fields__)
-    sections = ("venue", "listen", "fix", "binary", "gateway", "wait", "capacity", "log", "day")
+    sections = (
+        *("venue", "listen", "fix", "binary", "credentials", "gateway", "wait", "capacity"),
+        *("log", "day", "session_defaults"),
+    )
     for name in sections:
         assert set(tree[name]) == set(getattr(Config(), name).__struct_fields__), name
 
@@ -156,7 +156,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
         ),
         (
             "firms: [{name: A, sessions: [{id: s}, {id: s}]}]",
-            "Session s (fix) is already one of A - at `$.firms[0].sessions[1].id`",
+            "Session s (FIX.4.4) is already one of A - at `$.firms[0].sessions[1].id`",
         ),
         ("firms: [{name: A}, {name: A}]", "Firm A appears twice - at `$.firms[1].name`"),
         ("dynamic_sessions: false", "No session could log on"),

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from openoutcry.server.config import Config, Firm, Session
+from openoutcry.server.config import Config, Firm
+from openoutcry.server.session_settings import Session
 from openoutcry.server.sessions import (
     BLOCK_ENTRIES,
     PROTOCOL_BINARY,
@@ -87,24 +88,26 @@ def registry(index: SessionIndex, *, is_open: bool) -> SessionRegistry:
 
 def test_configured_sessions_have_stable_numbers_per_protocol(index: SessionIndex):
     found = registry(index, is_open=False)
-    fix, binary = found.find("A", PROTOCOL_FIX), found.find("A", PROTOCOL_BINARY)
+    fix, binary = found.find("A", PROTOCOL_FIX, "FIX.4.4"), found.find("A", PROTOCOL_BINARY)
     assert fix is not None
     assert binary is not None
     assert (fix.number, binary.number, binary.firm) == (1, 2, 1)
     assert "secret" not in repr(binary)
-    assert found.find("B", PROTOCOL_FIX) is None
+    assert found.find("B", PROTOCOL_FIX, "FIX.4.4") is None
 
 
 @pytest.mark.parametrize("name", ["", "X" * 33, "with space", "tab\t", "é"])
 def test_an_open_venue_takes_no_unsound_names(index: SessionIndex, name: str):
-    assert registry(index, is_open=True).find(name, PROTOCOL_FIX) is None
+    assert registry(index, is_open=True).find(name, PROTOCOL_FIX, "FIX.4.4") is None
 
 
 def test_an_open_venue_takes_newcomers_while_there_is_room(index: SessionIndex):
     found = registry(index, is_open=True)
-    numbers = [entry.number for n in range(9) if (entry := found.find(f"N{n}", PROTOCOL_FIX))]
+    numbers = [
+        entry.number for n in range(9) if (entry := found.find(f"N{n}", PROTOCOL_FIX, "FIX.4.4"))
+    ]
     assert numbers == [3, 4, 5, 6, 7]
-    again = found.find("N0", PROTOCOL_FIX)
+    again = found.find("N0", PROTOCOL_FIX, "FIX.4.4")
     assert again is not None
     assert again.number == 3
 
