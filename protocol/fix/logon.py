@@ -9,7 +9,7 @@ from openoutcry.protocol.fix.session_config import Role, SessionConfig, SessionS
 _YES = b"Y"
 
 #: Fields judged by `logon_objection`, with a Logout that says why, in place of a silent close.
-TAGS_WITH_REASON = frozenset({98, 108, 141, 383, 464, 789})
+TAGS_WITH_REASON = frozenset({98, 108, 141, 383, 464, 789, 1137})
 
 
 def as_int(value: bytes | None) -> int | None:
@@ -40,6 +40,8 @@ def logon_objection(config: SessionConfig, state: SessionState, logon: Message) 
         return "This is a test session: TestMessageIndicator(464) must not be N"
     if config.is_test is False and logon.get(464) == _YES:
         return "This is a production session: TestMessageIndicator(464) must not be Y"
+    if config.version.is_fixt and logon.get(1137) != config.version.appl_ver_id:
+        return f"DefaultApplVerID(1137) must be {config.version.appl_ver_id.decode()}"
     smallest = max(config.largest_sent, 1)
     if logon.get(383) is not None and (as_int(logon.get(383)) or 0) < smallest:
         return f"MaxMessageSize(383) must be at least {smallest}"
@@ -99,6 +101,8 @@ def logon_fields(
         return is_wanted if asked_by is None else asked_by.get(tag) is not None
 
     fields = [(98, b"0"), (108, b"%d" % heartbeat_s)]
+    if config.version.is_fixt:
+        fields.append((1137, config.version.appl_ver_id))
     if is_reset:
         fields.append((141, _YES))
     if is_due(789, is_wanted=config.use_next_expected):

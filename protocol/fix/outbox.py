@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.session_config import SessionConfig, SessionState
-from openoutcry.protocol.fix.stamps import format_utc_ms
+from openoutcry.protocol.fix.stamps import format_sending_time
 from openoutcry.protocol.fix.store import MessageStore, seal
 
 Fields = Iterable[tuple[int, bytes]]
@@ -31,6 +31,7 @@ class Outbox:
     def __init__(self, config: SessionConfig, state: SessionState, store: MessageStore) -> None:
         self._state = state
         self._store = store
+        self._version = config.version
         self._begin = b"8=%b\x01" % config.begin_string.encode()
         self._comp_ids = b"49=%b\x0156=%b\x01" % (
             config.sender_comp_id.encode(),
@@ -98,7 +99,12 @@ class Outbox:
     ) -> bytes:
         parts = [
             b"35=%b\x01%b34=%d\x0152=%b\x01"
-            % (msg_type.encode(), self._comp_ids, number, format_utc_ms(now_ms))
+            % (
+                msg_type.encode(),
+                self._comp_ids,
+                number,
+                format_sending_time(now_ms, self._version),
+            )
         ]
         parts.extend(b"%d=%b\x01" % field for field in header)
         parts.extend(b"%d=%b\x01" % field for field in fields)
@@ -194,7 +200,7 @@ class Outbox:
         """Write the gap fill for the run of administrative numbers that ends before next_number."""
         if not self._gap_first:
             return
-        stamp = format_utc_ms(now_ms)
+        stamp = format_sending_time(now_ms, self._version)
         body = b"35=4\x01%b34=%d\x0143=Y\x0152=%b\x01122=%b\x01123=Y\x0136=%d\x01" % (
             self._comp_ids,
             self._gap_first,

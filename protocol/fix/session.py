@@ -62,7 +62,7 @@ from openoutcry.protocol.fix.logon import (
     logon_objection,
     too_low_text,
 )
-from openoutcry.protocol.fix.message import Message, parse, validate
+from openoutcry.protocol.fix.message import Message, Problem, parse, validate
 from openoutcry.protocol.fix.outbox import Outbox, route_back
 from openoutcry.protocol.fix.session_config import (
     Authenticate,
@@ -74,6 +74,7 @@ from openoutcry.protocol.fix.session_config import (
 from openoutcry.protocol.fix.session_table import LocalProtocolError, State, Trigger, next_state
 from openoutcry.protocol.fix.stamps import parse_utc_ms
 from openoutcry.protocol.fix.store import MessageStore
+from openoutcry.protocol.fix.versions import Version
 
 __all__ = [
     "Authenticate",
@@ -88,6 +89,8 @@ __all__ = [
 
 _YES = b"Y"
 
+# Fields that FIXT.1.1 adds to the header and the Logon.
+_FIXT_TAGS = frozenset({1128, 1129, 1137, 1156, 1409})
 # A gap is asked for so often while Expected stands still; then the session ends.
 _GAP_REQUESTS = 3
 
@@ -124,6 +127,8 @@ class Session:
         self._sender = config.sender_comp_id.encode()
         self._target = config.target_comp_id.encode()
         self._begin_string = config.begin_string.encode()
+        # EndSeqNo(16) of a ResendRequest that asks for all there is.
+        self._no_end = b"0" if config.version >= Version.FIX42 else b"999999"
         self._admin: dict[str, Callable[[Message, int], None]] = {
             "0": self._on_heartbeat,
             "1": self._on_test_request,
@@ -339,11 +344,13 @@ class Session:
     ) -> int:
         """Answer a message with Reject(3), reason = SessionRejectReason(373); return its number."""
         fields = [(45, message.get(34) or b"0")]
-        if ref_tag is not None:
-            fields.append((371, b"%d" % ref_tag))
-        if message.msg_type:
-            fields.append((372, message.msg_type.encode("latin-1")))
-        fields.append((373, b"%d" % reason))
+        if self.config.version >= Version.FIX42:
+            if ref_tag is not None:
+                fields.append((371, b"%d" % ref_tag))
+            if message.msg_type:
+                fields.append((372, message.msg_type.encode("latin-1")))
+            if self.config.version > Version.FIX42 or reason <= Reason.INVALID_MSG_TYPE:
+                fields.append((373, b"%d" % reason))
         if text:
             fields.append((58, text.encode()))
         return self._send("3", fields, now_ms, header=route_back(message))
@@ -360,7 +367,10 @@ class Session:
         """Answer a message with BusinessMessageReject(j); return its number.
 
         `reason` is BusinessRejectReason(380); `ref_id` (379), the ClOrdID of the message as a rule.
+        FIX 4.0 and 4.1 have no such message: there it is a Reject(3).
         """
+        if self.config.version < Version.FIX42:
+            return self.reject(message, reason, now_ms, text=text)
         fields = [(45, message.get(34) or b"0"), (372, message.msg_type.encode())]
         if ref_id:
             fields.append((379, ref_id))
@@ -407,7 +417,7 @@ class Session:
         if message.get(49) != self._target or message.get(56) != self._sender:
             self._close("unknown CompIDs")
             return
-        problem = validate(message)
+        problem = self._judge(message)
         if problem is not None and problem.ref_tag not in TAGS_WITH_REASON:
             self._close("invalid Logon")
             return
@@ -452,7 +462,7 @@ class Session:
         if message.msg_type != "A":
             self._close("first message is no Logon")
             return
-        problem = validate(message)
+        problem = self._judge(message)
         if problem is not None:
             self._fatal("invalid Logon", problem.text, now_ms)
             return
@@ -557,7 +567,7 @@ class Session:
         """Consume the number that was due, and act on the message."""
         self.state.next_in += 1
         msg_type = message.msg_type
-        problem = validate(message)
+        problem = self._judge(message)
         # A Logout is honoured, however it is made.
         if problem is not None and msg_type != "5":
             self._refuse(message, problem.reason, problem.ref_tag, problem.text, now_ms)
@@ -571,6 +581,12 @@ class Session:
             )
         else:
             self._refuse_type(message, now_ms)
+
+    def _judge(self, message: Message) -> Problem | None:
+        problem = validate(message)
+        if problem is not None and problem.ref_tag in _FIXT_TAGS and self.config.version.is_fixt:
+            return None
+        return problem
 
     def _refuse_type(self, message: Message, now_ms: int) -> None:
         """Answer a message that is good FIX, but not served here."""
@@ -609,7 +625,7 @@ class Session:
             self._on_logout(message, now_ms)
             return
         kept: Message | None = message
-        if message.msg_type == "2" and number not in self._queue and validate(message) is None:
+        if message.msg_type == "2" and number not in self._queue and self._judge(message) is None:
             self._on_resend_request(message, now_ms)
             kept = None
         if len(self._queue) < self.config.max_queued:
@@ -631,7 +647,7 @@ class Session:
         self._gap_requests += 1
         self._gap_asked_from = self.state.next_in
         self._gap_deadline_ms = now_ms + self.config.gap_timeout_ms
-        self._send("2", [(7, b"%d" % self.state.next_in), (16, b"0")], now_ms)
+        self._send("2", [(7, b"%d" % self.state.next_in), (16, self._no_end)], now_ms)
 
     def _drain(self, now_ms: int) -> None:
         """Process what was queued above a gap, as far as it follows on; ask for the next gap."""
@@ -682,6 +698,8 @@ class Session:
 
     def _on_resend_request(self, message: Message, now_ms: int) -> None:
         first, last = as_int(message.get(7)) or 0, as_int(message.get(16)) or 0
+        if message.get(16) == self._no_end:
+            last = 0
         sent = self._outbox.last_sent
         if first < 1 or (last and last < first) or first > sent:
             text = f"BeginSeqNo(7) must be between 1 and {sent}, and not above EndSeqNo(16)"
@@ -709,7 +727,7 @@ class Session:
 
     def _on_sequence_reset(self, message: Message, now_ms: int) -> None:
         """Begin anew at NewSeqNo(36), whatever the message's own number."""
-        problem = validate(message)
+        problem = self._judge(message)
         if problem is not None:
             self._take_number(as_int(message.get(34)) or 0)
             self._refuse(message, problem.reason, problem.ref_tag, problem.text, now_ms)
@@ -745,7 +763,7 @@ class Session:
         """Begin both directions again at 1, at the peer's wish or as the answer to ours."""
         if self.connection is State.LOGOUT_SENT:
             return
-        problem = validate(message)
+        problem = self._judge(message)
         number = as_int(message.get(34)) or 0
         text = problem.text if problem is not None else ""
         if not text and number != 1:

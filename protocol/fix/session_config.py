@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from openoutcry.protocol.fix.versions import Version
+
 
 class Role(Enum):
     """Which side sends the first Logon."""
@@ -41,7 +43,8 @@ class SessionConfig:
     sender_comp_id: str
     target_comp_id: str
     role: Role = Role.ACCEPTOR
-    begin_string: str = "FIX.4.4"
+    #: Of both, the session and its application messages; FIXT.1.1 belongs to 5.0 and later.
+    version: Version = Version.FIX44
     #: Initiator: the HeartBtInt(108) to ask for. The acceptor echoes what it is asked, between
     #: the two limits; 0 (no heartbeats) only passes where the lower limit is 0.
     heartbeat_s: int = 30
@@ -75,3 +78,8 @@ class SessionConfig:
     served_types: frozenset[str] = frozenset("DFGH")
     #: Messages kept above a gap at most; what comes beyond is dropped, and asked for again later.
     max_queued: int = 10_000
+
+    @property
+    def begin_string(self) -> str:
+        """BeginString(8)."""
+        return self.version.begin_string

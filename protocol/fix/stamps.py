@@ -2,14 +2,25 @@
 
 from datetime import UTC, datetime
 
+from openoutcry.protocol.fix.versions import Version
+
 _LENGTHS = (17, 21, 24, 27)  # whole seconds, milliseconds, microseconds, nanoseconds
 
 
 def format_utc_ms(utc_ms: int) -> bytes:
     """Return `YYYYMMDD-HH:MM:SS.sss` for milliseconds since 1970."""
-    seconds, ms = divmod(utc_ms, 1000)
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y%m%d-%H:%M:%S}.{ms:03d}".encode()
+    return b"%b.%03d" % (format_utc_s(utc_ms), utc_ms % 1000)
+
+
+def format_utc_s(utc_ms: int) -> bytes:
+    """Return `YYYYMMDD-HH:MM:SS`, the only form of FIX 4.0 and 4.1; the rest is cut off."""
+    moment = datetime.fromtimestamp(utc_ms // 1000, UTC)
+    return f"{moment:%Y%m%d-%H:%M:%S}".encode()
+
+
+def format_sending_time(utc_ms: int, version: Version) -> bytes:
+    """Return a SendingTime(52) in the version's form."""
+    return format_utc_ms(utc_ms) if version >= Version.FIX42 else format_utc_s(utc_ms)
 
 
 def parse_utc_ms(text: bytes) -> int | None:

@@ -12,7 +12,7 @@ never resent, a gap fill covers them.
 from collections.abc import Iterator
 from typing import Protocol
 
-from openoutcry.protocol.fix.stamps import format_utc_ms
+from openoutcry.protocol.fix.stamps import format_utc_ms, format_utc_s
 
 SOH = b"\x01"
 
@@ -85,7 +85,9 @@ def mark_resent(frame: bytes, now_ms: int) -> bytes:
     start = frame.index(b"\x0152=", body - 1) + 1
     end = frame.index(SOH, start)
     first_time = frame[start + 3 : end]
-    stamps = b"43=Y\x0152=%b\x01122=%b" % (format_utc_ms(now_ms), first_time)
+    # As long as the first one: FIX 4.0 and 4.1 have no milliseconds.
+    stamp = format_utc_ms(now_ms) if b"." in first_time else format_utc_s(now_ms)
+    stamps = b"43=Y\x0152=%b\x01122=%b" % (stamp, first_time)
     return seal(frame[:begin], frame[body:start] + stamps + frame[end:trailer])
 
 

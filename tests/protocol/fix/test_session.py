@@ -15,6 +15,7 @@ from openoutcry.protocol.fix.events import (
     RejectReceived,
 )
 from openoutcry.protocol.fix.session import LocalProtocolError, Role, Session, State
+from openoutcry.protocol.fix.versions import Version
 
 ORDER = "11=x|55=BTCUSDT|54=1|60=20261122-10:00:00|38=1|40=2|44=1"
 LOGON = "35=A|34=1|98=0|108=30"
@@ -309,7 +310,7 @@ def test_a_refused_stranger_changes_no_number_of_the_peers() -> None:
 
 
 def test_other_versions_and_names_go_through() -> None:
-    bench = Bench(begin_string="FIX.4.2", sender_comp_id="OPENOUTCRY")
+    bench = Bench(version=Version.FIX42, sender_comp_id="OPENOUTCRY")
     bench.connect()
     one = frame(LOGON, sender="THEM", target="OPENOUTCRY", now_ms=bench.now_ms, begin="FIX.4.2")
     bench.session.receive(one, bench.now_ms)
