@@ -126,6 +126,10 @@ class RejectReason(IntEnum):
     LEVEL_QTY_OVERFLOW = 54
     # Venue
     VENUE_CLOSED = 70
+    # Why an order was canceled that its client did not name (the reason of a CANCELED report)
+    MASS_CANCEL = 80
+    CONNECTION_LOST = 81
+    LOGGED_OUT = 82
     # Message
     MALFORMED_MESSAGE = 100
 
