@@ -1,27 +1,36 @@
-"""Passwords as salted hashes."""
+"""Passwords: salted hashes, those that clients set themselves, and locks after failed logons."""
 
 import base64
 import binascii
 import hashlib
 import hmac
+import json
+import logging
+import os
 import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
 
-#: Cost of a new hash: about 16 MiB and 50 ms of one core.
+log = logging.getLogger(__name__)
+
+#: Cost of a new hash: 16 MiB, and some 50 ms of one core.
 COST_N = 1 << 14
 COST_R = 8
 COST_P = 1
 _SALT_BYTES = 16
 _HASH_BYTES = 32
-#: Costs of a hash that was made elsewhere are accepted up to this memory.
+#: Hashes that were made elsewhere may cost as much memory as this.
 _MAX_MEMORY = 256 << 20
+
+FILE_NAME = "credentials.json"
 
 
 def hash_password(password: bytes, *, salt: bytes | None = None) -> str:
-    """Return `scrypt$n$r$p$salt$hash`, salt and hash in base64."""
+    """Return `scrypt$n$r$p$salt$hash`, salt and hash in base64; slow on purpose."""
     salt = secrets.token_bytes(_SALT_BYTES) if salt is None else salt
     digest = _scrypt(password, salt, COST_N, COST_R, COST_P, _HASH_BYTES)
-    parts = (_text(salt), _text(digest))
-    return f"scrypt${COST_N}${COST_R}${COST_P}${parts[0]}${parts[1]}"
+    parts = (base64.b64encode(part).decode() for part in (salt, digest))
+    return "$".join(("scrypt", str(COST_N), str(COST_R), str(COST_P), *parts))
 
 
 def is_password_hash(text: str) -> bool:
@@ -41,23 +50,178 @@ def is_password(password: bytes, hashed: str) -> bool:
     return hmac.compare_digest(_scrypt(password, salt, n, r, p, len(digest)), digest)
 
 
+def is_same(ours: bytes, theirs: bytes) -> bool:
+    """Compare so that the time taken tells neither where the two differ nor how long ours is."""
+    return hmac.compare_digest(hashlib.sha256(ours).digest(), hashlib.sha256(theirs).digest())
+
+
 def _parts(text: str) -> tuple[int, int, int, bytes, bytes] | None:
     name, *rest = text.split("$")
-    if name != "scrypt" or len(rest) != 5 or not all(part.isdecimal() for part in rest[:3]):
+    if name != "scrypt" or len(rest) != 5:
+        return None
+    if not all(part.isascii() and part.isdecimal() and len(part) < 10 for part in rest[:3]):
         return None
     n, r, p = (int(part) for part in rest[:3])
     try:
         salt = base64.b64decode(rest[3], validate=True)
         digest = base64.b64decode(rest[4], validate=True)
-    except binascii.Error:
+    except (binascii.Error, ValueError):
         return None
-    is_sound = n > 1 and n & (n - 1) == 0 and r >= 1 and 1 <= p <= 16 and 128 * n * r < _MAX_MEMORY
-    return (n, r, p, salt, digest) if is_sound and salt and len(digest) >= 16 else None
+    is_power = n > 1 and n & (n - 1) == 0
+    if not is_power or r < 1 or not 1 <= p <= 16 or 128 * n * r > _MAX_MEMORY:
+        return None
+    return (n, r, p, salt, digest) if salt and len(digest) >= 16 else None
 
 
 def _scrypt(password: bytes, salt: bytes, n: int, r: int, p: int, length: int) -> bytes:
-    return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=2 * _MAX_MEMORY, dklen=length)
+    room = 2 * _MAX_MEMORY
+    return hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, maxmem=room, dklen=length)
 
 
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
+@dataclass(frozen=True, slots=True)
+class Required:
+    """What a Logon must say; None asks for nothing."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    password_hash: str | None = field(default=None, repr=False)
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether to judge takes long enough to be done off the event loop."""
+        return self.password_hash is not None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether a password is asked for at all."""
+        return self.password is not None or self.password_hash is not None
+
+    def admits(self, username: bytes | None, password: bytes | None) -> bool:
+        """Return whether both are right; each is compared, whatever the other says."""
+        is_user = self.username is None or is_same(self.username.encode(), username or b"")
+        return self.has_right_password(password) & is_user
+
+    def has_right_password(self, password: bytes | None) -> bool:
+        """Return whether a password is the one asked for."""
+        given = password or b""
+        if self.password_hash is not None:
+            return is_password(given, self.password_hash)
+        return self.password is None or is_same(self.password.encode(), given)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What a Logon says."""
+
+    username: bytes | None = None
+    password: bytes | None = field(default=None, repr=False)
+    new_password: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to be made of it."""
+
+    is_authentic: bool
+    #: A new password was asked for, and does not comply.
+    is_new_refused: bool = False
+    #: The hash of the new password, to be kept once the logon is complete.
+    new_hash: str | None = field(default=None, repr=False)
+
+
+def judge(required: Required, given: Given, min_password_bytes: int) -> Verdict:
+    """Judge a Logon's credentials, and hash a new password that complies.
+
+    A new password must have `min_password_bytes`, at most 128, differ from the present one, and
+    replace one: a session without a password is open to all, and stays so.
+    """
+    if not required.admits(given.username, given.password):
+        return Verdict(is_authentic=False)
+    new = given.new_password
+    if new is None:
+        return Verdict(is_authentic=True)
+    is_compliant = min_password_bytes <= len(new) <= 128 and required.has_password
+    if not is_compliant or is_same(new, given.password or b""):
+        return Verdict(is_authentic=True, is_new_refused=True)
+    return Verdict(is_authentic=True, new_hash=hash_password(new))
+
+
+class CredentialFile:
+    """The hashes of the passwords that clients have set, in the venue's data directory.
+
+    Args:
+        folder: the data directory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / FILE_NAME
+        self._hashes: dict[str, str] = {}
+        if self._path.exists():
+            self._hashes = {
+                str(key): str(text) for key, text in json.loads(self._path.read_bytes()).items()
+            }
+
+    def get(self, key: str) -> str | None:
+        """Return a session's hash, or None where its client has set no password."""
+        return self._hashes.get(key)
+
+    def put(self, key: str, hashed: str) -> None:
+        """Keep a hash, on the disk before this returns.
+
+        Raises:
+            OSError: It could not be written; the old password stays.
+        """
+        hashes = {**self._hashes, key: hashed}
+        temporary = self._path.with_suffix(".new")
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            os.fchmod(fd, 0o600)
+            json.dump(hashes, file, indent=1)
+            file.flush()
+            os.fsync(fd)
+        temporary.replace(self._path)
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+        self._hashes = hashes
+
+
+class Locks:
+    """Failed logons by session: after so many in a row it is locked for a time.
+
+    Args:
+        lock_after: how many; None never locks.
+        lock_ms: for how long.
+    """
+
+    def __init__(self, lock_after: int | None, lock_ms: int) -> None:
+        self._lock_after = lock_after
+        self._lock_ms = lock_ms
+        self._failures: dict[int, int] = {}
+        self._locked_until_ms: dict[int, int] = {}
+
+    def is_locked(self, session: int, now_ms: int) -> bool:
+        """Return whether a session is locked; a lock that is over is taken away."""
+        until_ms = self._locked_until_ms.get(session)
+        if until_ms is None:
+            return False
+        if now_ms < until_ms:
+            return True
+        del self._locked_until_ms[session]
+        return False
+
+    def fail(self, session: int, now_ms: int) -> bool:
+        """Count a failed logon; return whether the session is locked by it."""
+        count = self._failures.get(session, 0) + 1
+        if self._lock_after is None or count < self._lock_after:
+            self._failures[session] = count
+            return False
+        self._failures.pop(session, None)
+        self._locked_until_ms[session] = now_ms + self._lock_ms
+        return True
+
+    def succeed(self, session: int) -> None:
+        """Forget the failures of a session."""
+        self._failures.pop(session, None)

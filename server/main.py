@@ -15,6 +15,10 @@ import click
 COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("openoutcry.server.supervisor:serve", "Run the venue."),
     "check-config": ("openoutcry.server.check:check_config", "Validate a configuration file."),
+    "hash-password": (
+        "openoutcry.server.hash_password:command",
+        "Make the hash of a session's password.",
+    ),
     "demo": ("openoutcry.loadgen.demo:demo", "Start a venue and show it working."),
     "load": ("openoutcry.loadgen.main:load", "Send generated order flow and measure."),
     "flow": ("openoutcry.loadgen.flow:flow", "Send recorded order flow through a venue."),
