@@ -1,0 +1,214 @@
+"""What the parts of a FIX session share: state, timers' marks, events, and the ways out."""
+
+from collections.abc import Iterable
+
+from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
+from openoutcry.protocol.fix.events import (
+    Disconnect,
+    Event,
+    GapDetected,
+    GapFilled,
+    LoggedOut,
+    MessageRejected,
+    NumbersReset,
+    ResendStarted,
+)
+from openoutcry.protocol.fix.gap import Gap
+from openoutcry.protocol.fix.logon import as_int
+from openoutcry.protocol.fix.message import Message, Problem, validate
+from openoutcry.protocol.fix.outbox import Outbox, route_back
+from openoutcry.protocol.fix.session_config import SessionConfig, SessionState
+from openoutcry.protocol.fix.session_table import State, Trigger, next_state
+from openoutcry.protocol.fix.store import MessageStore
+from openoutcry.protocol.fix.versions import Version
+
+# Fields that FIXT.1.1 adds to the header and the Logon.
+_FIXT_TAGS = frozenset({1128, 1129, 1137, 1156, 1409})
+
+
+class SessionCore:
+    """The state of a session, and the steps that Logon and later messages have in common."""
+
+    def __init__(self, config: SessionConfig, state: SessionState, store: MessageStore) -> None:
+        self.config = config
+        self.state = state
+        self.store = store
+        self.connection = State.DISCONNECTED
+        #: HeartBtInt(108) as agreed.
+        self.heartbeat_s = 0
+        #: MaxMessageSize(383) from the peer's Logon; 0 means none.
+        self.peer_max_message_size = 0
+        self.outbox = Outbox(config, state, store)
+        self.gap = Gap(config.max_queued)
+        self.events: list[Event] = []
+        self.last_received_ms = 0
+        #: When a TestRequest was sent that nothing has followed yet.
+        self.test_request_ms: int | None = None
+        #: When the peer's Logon or Logout is due.
+        self.deadline_ms = 0
+        #: We asked for a reset of both directions, and the peer has not yet agreed.
+        self.is_reset_pending = False
+        self.sender = config.sender_comp_id.encode()
+        self.target = config.target_comp_id.encode()
+        self.begin_string = config.begin_string.encode()
+        #: EndSeqNo(16) of a ResendRequest that asks for all there is.
+        self.no_end = b"0" if config.version >= Version.FIX42 else b"999999"
+
+    def move(self, trigger: Trigger) -> None:
+        """Go to the state that follows."""
+        self.connection = next_state(self.connection, trigger)
+
+    def take_events(self) -> list[Event]:
+        """Return the events so far, and forget them."""
+        events, self.events = self.events, []
+        return events
+
+    def judge(self, message: Message) -> Problem | None:
+        """Hold a message against the dictionary."""
+        problem = validate(message)
+        if problem is not None and problem.ref_tag in _FIXT_TAGS and self.config.version.is_fixt:
+            return None
+        return problem
+
+    # -- numbers
+
+    def take_number(self, number: int) -> None:
+        """Consume a number if it is the one that is due."""
+        if number == self.state.next_in:
+            self.state.next_in = number + 1
+
+    def reset_out(self) -> None:
+        """Begin our direction again at 1."""
+        self.outbox.abort_resend()
+        self.store.reset()
+        self.state.next_out = 1
+
+    def reset_in(self) -> None:
+        """Begin the peer's direction again at 1: both have done so then."""
+        self.gap.forget()
+        self.state.next_in = 1
+        self.events.append(NumbersReset())
+
+    # -- what is missing on either side
+
+    def open_gap(self, last: int, now_ms: int, *, is_asked: bool) -> None:
+        """Ask for what is missing, once; `is_asked` where the peer resends of its own accord."""
+        self.gap.open(last)
+        self._await_gap(now_ms)
+        self.events.append(GapDetected(self.state.next_in, last))
+        if not is_asked:
+            self.request_resend(now_ms)
+
+    def request_resend(self, now_ms: int) -> None:
+        """Ask for everything from Expected on."""
+        self.gap.note_request()
+        self._await_gap(now_ms)
+        self.send("2", [(7, b"%d" % self.state.next_in), (16, self.no_end)], now_ms)
+
+    def _await_gap(self, now_ms: int) -> None:
+        self.gap.wait(self.state.next_in, now_ms + self.config.gap_timeout_ms)
+
+    def note_gap_filled(self) -> None:
+        """Tell the owner where the gap's last number has come."""
+        if self.gap.close_if_filled(self.state.next_in):
+            self.events.append(GapFilled())
+
+    def start_resend(self, first: int, last: int) -> None:
+        """Begin to send a range again."""
+        self.outbox.start_resend(first, last)
+        self.events.append(ResendStarted(first, last))
+
+    # -- ways out
+
+    def send(
+        self,
+        msg_type: str,
+        fields: Iterable[tuple[int, bytes]],
+        now_ms: int,
+        *,
+        header: Iterable[tuple[int, bytes]] = (),
+        is_admin: bool = True,
+    ) -> int:
+        """Number, record and, where the connection is open for it, queue a message."""
+        return self.outbox.send(
+            msg_type,
+            fields,
+            now_ms,
+            header=header,
+            is_admin=is_admin,
+            is_open=is_admin or self.connection is State.ACTIVE,
+            max_size=0 if is_admin else self.peer_max_message_size,
+        )
+
+    def reject(
+        self, message: Message, reason: int, now_ms: int, *, ref_tag: int | None, text: str
+    ) -> int:
+        """Send a Reject(3) with what the version lets it say."""
+        fields = [(45, message.get(34) or b"0")]
+        if self.config.version >= Version.FIX42:
+            if ref_tag is not None:
+                fields.append((371, b"%d" % ref_tag))
+            if message.msg_type:
+                fields.append((372, message.msg_type.encode("latin-1")))
+            if self.config.version > Version.FIX42 or reason <= Reason.INVALID_MSG_TYPE:
+                fields.append((373, b"%d" % reason))
+        if text:
+            fields.append((58, text.encode()))
+        return self.send("3", fields, now_ms, header=route_back(message))
+
+    def business_reject(
+        self, message: Message, reason: int, now_ms: int, *, ref_id: bytes, text: str
+    ) -> int:
+        """Send a BusinessMessageReject(j), or what the version has in its place."""
+        if self.config.version < Version.FIX42:
+            return self.reject(message, reason, now_ms, ref_tag=None, text=text)
+        fields = [(45, message.get(34) or b"0"), (372, message.msg_type.encode())]
+        if ref_id:
+            fields.append((379, ref_id))
+        fields.append((380, b"%d" % reason))
+        if text:
+            fields.append((58, text.encode()))
+        return self.send("j", fields, now_ms, header=route_back(message), is_admin=False)
+
+    def refuse(
+        self, message: Message, reason: int, ref_tag: int | None, text: str, now_ms: int
+    ) -> None:
+        """Answer with Reject(3), but never a Reject, and tell the owner."""
+        if message.msg_type == "3":
+            return
+        number = as_int(message.get(34)) or 0
+        self.events.append(
+            MessageRejected(number, message.msg_type, reason, ref_tag, text, is_business=False)
+        )
+        self.reject(message, reason, now_ms, ref_tag=ref_tag, text=text)
+
+    def reject_fatally(
+        self, message: Message, reason: int, ref_tag: int, text: str, now_ms: int
+    ) -> None:
+        """Refuse a message, consume its number, and end the session."""
+        self.outbox.abort_resend()
+        self.take_number(as_int(message.get(34)) or 0)
+        self.refuse(message, reason, ref_tag, text, now_ms)
+        self.fatal(text, text, now_ms)
+
+    def send_logout(self, text: str, now_ms: int) -> None:
+        """Send a Logout."""
+        self.send("5", [(58, text.encode())] if text else [], now_ms)
+
+    def fatal(self, reason: str, text: str, now_ms: int) -> None:
+        """Send a Logout that says why, past a running resend, and close at once."""
+        self.outbox.abort_resend()
+        if self.connection is not State.LOGOUT_SENT:
+            self.send_logout(text, now_ms)
+        self.events.append(LoggedOut(text, by_peer=False))
+        self.close(reason)
+
+    def close(self, reason: str, *, is_error: bool = True) -> None:
+        """Ask the owner to close the connection."""
+        self.move(Trigger.FINISHED)
+        self.events.append(Disconnect(reason, is_error))
+
+
+def text_of(message: Message) -> str:
+    """Return Text(58)."""
+    return (message.get(58) or b"").decode("latin-1")
