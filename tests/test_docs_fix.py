@@ -6,18 +6,12 @@ from pathlib import Path
 import pytest
 
 from openoutcry.engine.enums import OrderStatus, RejectReason, ReportKind
-from openoutcry.protocol.fix.dictionary import (
-    FIELD_NAMES,
-    HEADER_REQUIRED,
-    HEADER_TAGS,
-    MESSAGES,
-    ORDER_QTY_REQUIRED,
-    TRAILER_TAGS,
-)
+from openoutcry.protocol.fix.dictionary import ORDER_QTY_REQUIRED, dictionary
 from openoutcry.protocol.fix.enums import SessionRejectReason
 from openoutcry.protocol.fix.message import Message, parse
 from openoutcry.protocol.fix.tags import Tag
 from openoutcry.protocol.fix.validate import validate
+from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.orders import _UNSERVED
 from openoutcry.server.translate import (
     CXL_REJ_REASON,
@@ -28,6 +22,9 @@ from openoutcry.server.translate import (
 )
 
 PAGE = (Path(__file__).parents[1] / "docs" / "fix.md").read_text()
+FIX44 = dictionary(Version.FIX44)
+#: Messages that the page describes.
+MESSAGES = {msg_type: FIX44.messages[msg_type] for msg_type in "012345A89DFGHj"}
 #: Messages that only the venue sends: what it always sends may be more than FIX requires.
 FROM_VENUE = "89j"
 EXAMPLES = re.findall(r"^([<>]) (8=FIX.*)$", PAGE, re.MULTILINE)
@@ -64,7 +61,7 @@ def test_every_message_of_the_dictionary_has_a_table() -> None:
 def test_tags_have_their_names(title: str) -> None:
     rows = table(title)
     assert [(tag, name) for tag, name, _, _ in rows] == [
-        (tag, FIELD_NAMES[int(tag)]) for tag, *_ in rows
+        (tag, FIX44.names[int(tag)]) for tag, *_ in rows
     ]
     assert len({tag for tag, *_ in rows}) == len(rows)
 
@@ -86,9 +83,9 @@ def test_required_tags_are_the_dictionarys(msg_type: str) -> None:
 
 def test_the_header_is_the_dictionarys() -> None:
     rows = table("Header and trailer")
-    assert {int(tag) for tag, *_ in rows} <= HEADER_TAGS | TRAILER_TAGS
+    assert {int(tag) for tag, *_ in rows} <= FIX44.header_tags | FIX44.trailer_tags
     always = {int(tag) for tag, _, required, _ in rows if required == "Y"}
-    assert always == {8, 9, 35, 10, *HEADER_REQUIRED}
+    assert always == {8, 9, 35, 10, *FIX44.header_required}
 
 
 def test_reject_reasons_are_what_the_venue_answers() -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from openoutcry.config.jit import inline_kernel, int64, kernel
 from openoutcry.protocol.binary.words import address_of, load_byte
-from openoutcry.protocol.fix.dictionary import ENUMERATIONS
+from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.enums import SessionRejectReason
 from openoutcry.protocol.fix.framing import find_frame
 from openoutcry.protocol.fix.layouts import CL_ORD_ID_MAX, ORDER, OTHER, REJECT
@@ -36,6 +36,7 @@ from openoutcry.protocol.fix.swar import (
 )
 from openoutcry.protocol.fix.tags import INVALID_TAG, USER_DEFINED, Tag
 from openoutcry.protocol.fix.values import SOUND, read_decimal, read_natural, read_timestamp
+from openoutcry.protocol.fix.versions import Version
 
 _SOH = 1
 _EQUALS = ord("=")
@@ -81,7 +82,7 @@ _MSG_TYPE_BYTES = len("35=D|")
 
 def _codes(tag: Tag) -> int:
     """Return the set of a field's characters, as bits by character less 48."""
-    return sum(1 << (char - _ZERO) for char in ENUMERATIONS[int(tag)])
+    return sum(1 << (ord(code) - _ZERO) for code in dictionary(Version.FIX44).enumerations[tag])
 
 
 _SIDES = _codes(Tag.SIDE)

@@ -4,15 +4,13 @@ from enum import IntEnum
 
 import numpy as np
 
-from openoutcry.protocol.fix.dictionary import (
-    DATA_TAGS,
-    HEADER_TAGS,
-    MESSAGES,
-    ORDER_QTY_REQUIRED,
-    TRAILER_TAGS,
-    is_defined,
-)
+from openoutcry.protocol.fix.dictionary import DATA_TAGS, ORDER_QTY_REQUIRED, dictionary
 from openoutcry.protocol.fix.tags import Tag
+from openoutcry.protocol.fix.versions import Version
+
+_FACTS = dictionary(Version.FIX44)
+HEADER_TAGS, TRAILER_TAGS, MESSAGES = _FACTS.header_tags, _FACTS.trailer_tags, _FACTS.messages
+is_defined = _FACTS.is_defined
 
 #: MsgTypes that the kernel decodes; their rows in SLOTS and REQUIRED.
 ORDER_TYPES = "DFGH"

@@ -1,4 +1,4 @@
-"""Judge a FIX message against the dictionary, in plain Python.
+"""Judge a FIX message against a dictionary, in plain Python.
 
 Of several faults the one reported is the first field in message order that is wrong, by the first
 of these checks that fails; then the first required field that is missing, header before body:
@@ -7,48 +7,38 @@ of these checks that fails; then the first required field that is missing, heade
 2. the tag is undefined (3), or not defined for this message (2)
 3. it is out of order: header after body, trailer before body (14)
 4. it is there for the second time (13)
-5. its value is empty (4), has the wrong format (6), or is none that FIX 4.4 defines (5)
-6. a group's fields are out of order (15), or not as many as NumInGroup says (16)
+5. its value is empty (4), has the wrong format (6), or is none of its codes (5)
+6. a group's fields are out of order (15), one that each instance must have is missing (1), or they
+   are not as many as NumInGroup says (16)
 
-Tags from 5000 on are only looked at for an empty value. Numbers may have 18 digits, leading zeros
-not counted. ClOrdID(11) and OrigClOrdID(41) are 1 to 36 printable ASCII characters. Whether the
-venue serves a value that FIX defines is not judged here, nor what another field requires.
+Users' own tags (from 5000 on, unless the dictionary defines them) are only looked at for an empty
+value; they may stand between a group's fields. Numbers may have 18 digits, leading zeros not
+counted. ClOrdID(11) and OrigClOrdID(41) are 1 to 36 printable ASCII characters. Whether the venue
+serves a value that FIX defines is not judged here, nor what another field requires.
+
+By a lenient dictionary, fields that are undefined or not for this message are not looked at, an
+empty value is an absent field, and there is no order of sections or of a group's fields, but that
+each instance begins with the first.
 """
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from openoutcry.protocol.fix.dictionary import (
-    DATA_TAGS,
-    ENUMERATIONS,
-    FIELD_TYPES,
-    GROUPS,
-    HEADER_REQUIRED,
-    HEADER_TAGS,
-    MESSAGES,
-    MSG_TYPES,
     ORDER_QTY_ALTERNATIVES,
     ORDER_QTY_REQUIRED,
-    TRAILER_TAGS,
+    Dictionary,
     FieldType,
-    MessageDefinition,
-    describe,
-    is_defined,
+    Group,
+    dictionary,
 )
 from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
-from openoutcry.protocol.fix.layouts import CL_ORD_ID_MAX, DIGITS_MAX
-from openoutcry.protocol.fix.stamps import parse_utc_ms
+from openoutcry.protocol.fix.formats import number_of, value_fault
 from openoutcry.protocol.fix.tags import INVALID_TAG, NO_TAG, USER_DEFINED, Tag
+from openoutcry.protocol.fix.versions import Version
 
 _HEADER, _BODY, _TRAILER = range(3)
-_LENGTHS = {data: length for length, data in DATA_TAGS.items()}
-
-_INT = re.compile(rb"-?([0-9]+)")
-_DECIMAL = re.compile(rb"-?(?=[0-9.]*[0-9])([0-9]*)\.?([0-9]*)")
-_MONTH_YEAR = re.compile(rb"([0-9]{6})(|w[1-5]|[0-9]{2})")
-_CL_ORD_ID = re.compile(rb"[\x21-\x7e]{1,%d}" % CL_ORD_ID_MAX)
 
 _TEXTS = {
     Reason.INVALID_TAG_NUMBER: "Invalid tag number",
@@ -94,23 +84,23 @@ class Problem:
 _Fault = tuple[int | None, Reason]
 
 
-def validate(message: Fields) -> Problem | None:
-    """Judge a message; return the first thing that is wrong.
-
-    Of a message that FIX 4.4 defines, but MESSAGES does not, only the header is judged.
-    """
-    fault = _msg_type_fault(message.msg_type) or _Judge(message).first_fault()
+def validate(
+    message: Fields,
+    facts: Dictionary = dictionary(Version.FIX44),  # noqa: B008
+) -> Problem | None:
+    """Judge a message by a version's dictionary; return the first thing that is wrong."""
+    fault = _msg_type_fault(message.msg_type, facts) or _Judge(message, facts).first_fault()
     if fault is None:
         return None
     tag, reason = fault
-    text = _TEXTS[reason] if tag is None else f"{_TEXTS[reason]}: {describe(tag)}"
+    text = _TEXTS[reason] if tag is None else f"{_TEXTS[reason]}: {facts.describe(tag)}"
     return Problem(tag, message.msg_type, reason, text)
 
 
-def _msg_type_fault(msg_type: str) -> _Fault | None:
+def _msg_type_fault(msg_type: str, facts: Dictionary) -> _Fault | None:
     if not msg_type:
         return Tag.MSG_TYPE, Reason.NO_VALUE
-    if msg_type not in MSG_TYPES:
+    if msg_type not in facts.messages:
         return Tag.MSG_TYPE, Reason.INVALID_MSG_TYPE
     return None
 
@@ -118,10 +108,11 @@ def _msg_type_fault(msg_type: str) -> _Fault | None:
 class _Judge:
     """One walk over the fields of one message."""
 
-    def __init__(self, message: Fields) -> None:
+    def __init__(self, message: Fields, facts: Dictionary) -> None:
+        self._facts = facts
         self._fields = message.fields
         self._msg_type = message.msg_type
-        self._definition = MESSAGES.get(message.msg_type)
+        self._definition = facts.messages[message.msg_type]
         self._seen: set[int] = {8, 9, 35}
         self._section = _HEADER
         self._next = 3
@@ -143,75 +134,126 @@ class _Judge:
         if tag == INVALID_TAG:
             return None, Reason.INVALID_TAG_NUMBER
         self._next += 1
-        if tag >= USER_DEFINED:
-            return None if value else (tag, Reason.NO_VALUE)
-        reason = self._tag_reason(tag)
-        if reason is None and tag in FIELD_TYPES:
-            reason = value_fault(tag, value)
-        if reason is not None:
-            return tag, reason
-        return self._followers_fault(tag, value)
+        if self._is_passed(tag):
+            return None if value or self._facts.is_lenient else (tag, Reason.NO_VALUE)
+        reason = self._tag_reason(tag, value)
+        if reason is None and (value or not self._facts.is_lenient):
+            reason = value_fault(self._facts, tag, value)
+            if reason is None:
+                return self._followers_fault(tag, value, ())
+        return None if reason is None else (tag, reason)
 
-    def _followers_fault(self, tag: int, value: bytes) -> _Fault | None:
-        """Judge what must stand next to a field: a group's instances, the data of a length."""
-        if tag in DATA_TAGS:
-            following, data = self._fields[self._next]
-            if following != DATA_TAGS[tag] or len(data) != _number(value):
-                return tag, Reason.VALUE_INCORRECT
-        if tag in _LENGTHS and self._fields[self._next - 2][0] != _LENGTHS[tag]:
-            return _LENGTHS[tag], Reason.REQUIRED_TAG_MISSING
-        if tag in GROUPS and (self._definition is not None or tag in HEADER_TAGS):
-            return self._group_fault(tag, _number(value))
-        return None
+    def _is_passed(self, tag: int, groups: tuple[Group, ...] = ()) -> bool:
+        """Tell whether a field is not looked at; `groups` are those around it."""
+        if tag <= 0:
+            return False
+        if tag not in self._facts.names:
+            return tag >= USER_DEFINED or self._facts.is_lenient
+        return (
+            self._facts.is_lenient
+            and tag not in self._definition.allowed
+            and tag not in self._facts.header_tags
+            and tag not in self._facts.trailer_tags
+            and not any(tag in group.places for group in groups)
+        )
 
-    def _tag_reason(self, tag: int) -> Reason | None:
+    def _tag_reason(self, tag: int, value: bytes) -> Reason | None:
         """Judge whether a tag may stand here."""
-        if not is_defined(tag):
+        facts = self._facts
+        if tag not in facts.names:
             return Reason.UNDEFINED_TAG
-        if tag in HEADER_TAGS:
+        if tag in facts.header_tags:
             section = _HEADER
-        elif tag in TRAILER_TAGS:
+        elif tag in facts.trailer_tags:
             section = _TRAILER
-        elif self._definition is None:
-            return None
         else:
             section = _BODY
             if tag not in self._definition.allowed:
                 return Reason.TAG_NOT_DEFINED_FOR_MESSAGE
         # CheckSum stands last, and is not judged here.
-        if section < self._section or tag == Tag.CHECK_SUM:
+        is_late = section < self._section and not facts.is_lenient
+        if is_late or tag == Tag.CHECK_SUM:
             return Reason.TAG_OUT_OF_ORDER
         self._section = section
+        if not value and facts.is_lenient:
+            return None
         if tag in self._seen:
             return Reason.TAG_REPEATED
         self._seen.add(tag)
         return None
 
-    def _group_fault(self, count_tag: int, count: int) -> _Fault | None:
-        """Walk over a group's instances, from the field behind NumInGroup on."""
-        first, members = GROUPS[count_tag][0], frozenset(GROUPS[count_tag])
+    def _followers_fault(self, tag: int, value: bytes, groups: tuple[Group, ...]) -> _Fault | None:
+        """Judge what must stand next to a field: a group's instances, the data of a length."""
+        data_tag = self._facts.data_tags.get(tag)
+        if data_tag is not None:
+            following, data = self._fields[self._next]
+            if following != data_tag or len(data) != number_of(value):
+                return tag, Reason.VALUE_INCORRECT
+        if self._facts.types[tag] is FieldType.DATA:
+            before = self._fields[self._next - 2][0]
+            if self._facts.data_tags.get(before) != tag:
+                return self._length_tag(tag), Reason.REQUIRED_TAG_MISSING
+        if groups:
+            group = groups[-1].groups.get(tag)
+        else:
+            group = self._definition.groups.get(tag) or self._facts.header_groups.get(tag)
+        return None if group is None else self._group_fault(tag, number_of(value), (*groups, group))
+
+    def _length_tag(self, data_tag: int) -> int:
+        return next(tag for tag, data in self._facts.data_tags.items() if data == data_tag)
+
+    def _group_fault(self, count_tag: int, count: int, groups: tuple[Group, ...]) -> _Fault | None:
+        """Walk over the instances of the last group, from the field behind NumInGroup on."""
+        group = groups[-1]
+        is_lenient = self._facts.is_lenient
         instances = 0
+        last = 0
         seen: set[int] = set()
         while True:
             tag, value = self._fields[self._next]
-            if tag not in members:
-                break
-            if tag == first:
+            place = group.places.get(tag)
+            if place is None:
+                if not self._is_passed(tag, groups):
+                    break
+                if not value and not is_lenient:
+                    return tag, Reason.NO_VALUE
+                self._next += 1
+                continue
+            if place == 0:
+                missing = self._missing_member(group, seen) if instances else None
+                if missing is not None:
+                    return missing
                 instances += 1
                 seen.clear()
             elif not instances:
                 return tag, Reason.GROUP_FIELDS_OUT_OF_ORDER
-            if tag in seen:
+            elif not value and is_lenient:
+                self._next += 1
+                continue
+            elif tag in seen:
                 return tag, Reason.TAG_REPEATED
+            elif place < last and not is_lenient:
+                return tag, Reason.GROUP_FIELDS_OUT_OF_ORDER
+            last = place
             seen.add(tag)
-            reason = value_fault(tag, value)
+            reason = value_fault(self._facts, tag, value)
             if reason is not None:
                 return tag, reason
             self._next += 1
-            fault = self._followers_fault(tag, value)
+            fault = self._followers_fault(tag, value, groups)
             if fault is not None:
                 return fault
-        return None if instances == count else (count_tag, Reason.WRONG_NUM_IN_GROUP)
+        missing = self._missing_member(group, seen) if instances else None
+        if missing is None and instances != count:
+            return count_tag, Reason.WRONG_NUM_IN_GROUP
+        return missing
+
+    @staticmethod
+    def _missing_member(group: Group, seen: set[int]) -> _Fault | None:
+        for tag in group.required:
+            if tag not in seen:
+                return tag, Reason.REQUIRED_TAG_MISSING
+        return None
 
     def _missing(self) -> _Fault | None:
         for tag in self._required():
@@ -219,90 +261,9 @@ class _Judge:
                 return tag, Reason.REQUIRED_TAG_MISSING
         return None
 
-    def _required(self) -> Iterable[int]:
-        yield from HEADER_REQUIRED
-        definition: MessageDefinition | None = self._definition
-        if definition is not None:
-            yield from definition.required
+    def _required(self) -> Iterator[int]:
+        yield from self._facts.header_required
+        yield from self._definition.required
         if self._msg_type in ORDER_QTY_REQUIRED:
             if self._seen.isdisjoint(ORDER_QTY_ALTERNATIVES):
                 yield Tag.ORDER_QTY
-
-
-def value_fault(tag: int, value: bytes) -> Reason | None:
-    """Judge the value of a field in FIELD_TYPES."""
-    if not value:
-        return Reason.NO_VALUE
-    reason = _FORMATS.get(FIELD_TYPES[tag], _any_text)(value)
-    if reason is None:
-        if tag in ENUMERATIONS and value[0] not in ENUMERATIONS[tag]:
-            return Reason.VALUE_INCORRECT
-        if tag in (Tag.CL_ORD_ID, Tag.ORIG_CL_ORD_ID) and not _CL_ORD_ID.fullmatch(value):
-            return Reason.VALUE_INCORRECT
-    return reason
-
-
-def _number(value: bytes) -> int:
-    # Python refuses to convert thousands of digits, zeros too.
-    return int(value.lstrip(b"0") or b"0")
-
-
-def _any_text(value: bytes) -> Reason | None:
-    del value
-    return None
-
-
-def _char(value: bytes) -> Reason | None:
-    return None if len(value) == 1 else Reason.INCORRECT_FORMAT
-
-
-def _boolean(value: bytes) -> Reason | None:
-    return None if value in (b"Y", b"N") else Reason.INCORRECT_FORMAT
-
-
-def _int(value: bytes) -> Reason | None:
-    found = _INT.fullmatch(value)
-    if found is None:
-        return Reason.INCORRECT_FORMAT
-    return Reason.VALUE_INCORRECT if len(found[1].lstrip(b"0")) > DIGITS_MAX else None
-
-
-def _natural(value: bytes) -> Reason | None:
-    reason = _int(value)
-    return Reason.VALUE_INCORRECT if reason is None and value.startswith(b"-") else reason
-
-
-def _decimal(value: bytes) -> Reason | None:
-    found = _DECIMAL.fullmatch(value)
-    if found is None:
-        return Reason.INCORRECT_FORMAT
-    digits = len(found[1].lstrip(b"0")) + len(found[2])
-    return Reason.VALUE_INCORRECT if digits > DIGITS_MAX else None
-
-
-def _utc_timestamp(value: bytes) -> Reason | None:
-    return Reason.INCORRECT_FORMAT if parse_utc_ms(value) is None else None
-
-
-def _date(value: bytes) -> Reason | None:
-    return Reason.INCORRECT_FORMAT if parse_utc_ms(value + b"-00:00:00") is None else None
-
-
-def _month_year(value: bytes) -> Reason | None:
-    found = _MONTH_YEAR.fullmatch(value)
-    if found is None:
-        return Reason.INCORRECT_FORMAT
-    day = found[2] if found[2][:1].isdigit() else b"01"
-    return _date(found[1] + day)
-
-
-_FORMATS = {
-    FieldType.CHAR: _char,
-    FieldType.BOOLEAN: _boolean,
-    FieldType.INT: _int,
-    FieldType.NATURAL: _natural,
-    FieldType.DECIMAL: _decimal,
-    FieldType.UTC_TIMESTAMP: _utc_timestamp,
-    FieldType.DATE: _date,
-    FieldType.MONTH_YEAR: _month_year,
-}

@@ -11,9 +11,10 @@ from decimal import Decimal
 from typing import Any
 
 from openoutcry.protocol.errors import GarbledMessage
-from openoutcry.protocol.fix.dictionary import DATA_TAGS, HEADER_TAGS, MESSAGES, TRAILER_TAGS
+from openoutcry.protocol.fix.dictionary import DATA_TAGS, dictionary
 from openoutcry.protocol.fix.layouts import GARBLED, ORDER, OTHER, PARTIAL, REJECT
 from openoutcry.protocol.fix.message import Message, parse, validate
+from openoutcry.protocol.fix.versions import Version
 
 _HEAD = re.compile(rb"8=FIX[^\x01]{0,13}\x019=([0-9]{1,9})\x01")
 _PART_OF_HEAD = re.compile(
@@ -101,7 +102,8 @@ def _is_plain(message: Message) -> bool:
         return False
     if message.seq_num is None:
         return False
-    right = MESSAGES[message.msg_type].allowed | HEADER_TAGS | TRAILER_TAGS
+    facts = dictionary(Version.FIX44)
+    right = facts.messages[message.msg_type].allowed | facts.header_tags | facts.trailer_tags
     return not any(
         tag in DATA_TAGS or (tag in right and tag not in PLAIN_TAGS) for tag, _ in message.fields
     )
