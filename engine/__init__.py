@@ -30,6 +30,8 @@ if TYPE_CHECKING:
         add_symbols,
         cancels,
         day_end,
+        mass_cancel,
+        mass_status,
         new_orders,
         replaces,
     )
@@ -65,6 +67,8 @@ __all__ = [
     "add_symbols",
     "cancels",
     "day_end",
+    "mass_cancel",
+    "mass_status",
     "new_orders",
     "replaces",
     "DepthArrays",

@@ -9,22 +9,21 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import int64, lean_part
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.cross import may_rest
 from openoutcry.engine.enums import (
-    EventKind,
+    CommandFlag,
     OrderStatus,
     OrderType,
     RejectReason,
     ReportKind,
     TimeInForce,
 )
-from openoutcry.engine.events import emit_event
 from openoutcry.engine.levels import find_level
-from openoutcry.engine.orders import find_id, find_orig, finish, leave_book, take_detail
+from openoutcry.engine.orders import find_id, find_orig, take_detail, take_out
 from openoutcry.engine.records import NIL
-from openoutcry.engine.reports import answer, copy_ids, decline, write_order
+from openoutcry.engine.reports import answer, copy_ids, decline, write_order, write_state
 from openoutcry.engine.words import INT64_MAX
 
 
@@ -111,6 +110,29 @@ def _fill_detail(book: Book, detail: int, commands: NDArray[Any], i: int) -> Non
     order["expire_ns"] = command["expire_ns"]
 
 
+@lean_kernel
+def answer_resent(
+    book: Book,
+    commands: NDArray[Any],
+    i: int,
+    tag: int,
+    named: int,
+    reports: NDArray[Any],
+    row: int,
+    report_seq: int,
+) -> bool:
+    """Answer a request that may have come before with its order's state, if its identifier did.
+
+    `named` is the order that a replace names, NIL in a new order: where identifiers may be used
+    again (no finished orders are remembered), the order's own tells nothing.
+    """
+    found = find_id(book, commands, i, tag)
+    if found == NIL or (found == named and book.finished_capacity == 0):
+        return False
+    write_state(book, commands, i, found, reports, row, report_seq, ReportKind.STATUS.value)
+    return True
+
+
 @lean_part
 def accept_new(
     book: Book,
@@ -124,6 +146,10 @@ def accept_new(
     """Accept or decline a new order, with one report; return its DETAIL row (or NIL) and level."""
     command = commands[i]
     level = int64(NIL)
+    if command["flags"] & CommandFlag.POSS_RESEND.value != 0 and answer_resent(
+        book, commands, i, tag, level, reports, row, report_seq
+    ):
+        return level, level
     reason = _new_reason(book, commands, i)
     if reason == 0 and find_id(book, commands, i, tag) != NIL:
         reason = RejectReason.DUPLICATE_CL_ORD_ID.value
@@ -196,7 +222,6 @@ def cancel_order(
     report_seq: int,
 ) -> None:
     """Execute or decline a cancel, with one report."""
-    details = book.details
     detail = own_detail(book, commands, i, find_orig(book, commands, i, tag))
     reason = open_reason(book, commands, i, detail)
     if reason != 0:
@@ -214,18 +239,7 @@ def cancel_order(
     )
     answer(report, commands, i)
     copy_ids(report, commands, i)
-    emit_event(
-        book,
-        EventKind.DELETE.value,
-        int64(details[detail]["symbol"]) * 2 + details[detail]["side"] - 1,
-        details[detail]["order_id"],
-        details[detail]["price_ticks"],
-        book.orders[int64(details[detail]["order"])]["leaves_qty"],
-        0,
-        0,
-    )
-    leave_book(book, detail)
-    finish(book, detail, OrderStatus.CANCELED.value)
+    take_out(book, detail, OrderStatus.CANCELED.value)
 
 
 @lean_part

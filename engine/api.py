@@ -328,6 +328,32 @@ def replaces(count: int, **fields: Any) -> NDArray[Any]:
     return _commands(CommandKind.REPLACE, count, fields)
 
 
+def _mass(kind: CommandKind, fields: dict[str, Any]) -> NDArray[Any]:
+    return _commands(kind, 1, {"symbol": -1, **fields})
+
+
+def mass_cancel(**fields: Any) -> NDArray[Any]:
+    """Return the command that cancels the open orders of a `session`.
+
+    All of them, unless `symbol`, `side` or `account` is given; `flags` may hold
+    `CommandFlag.KEEP_GTC` and a reason, and `cl_ord_id` names the request. Each order has a
+    CANCELED report, the oldest first; then MASS_CANCELED has their number as `qty_lots`.
+
+    Raises: as `new_orders`.
+    """
+    return _mass(CommandKind.MASS_CANCEL, fields)
+
+
+def mass_status(**fields: Any) -> NDArray[Any]:
+    """Return the command that reports the open orders of a `session`, as `mass_cancel` finds them.
+
+    Each has a MASS_STATUS report; then MASS_STATUS_END has their number as `qty_lots`.
+
+    Raises: as `new_orders`.
+    """
+    return _mass(CommandKind.MASS_STATUS, fields)
+
+
 def day_end(symbol: int = -1, time_ns: int = 0) -> NDArray[Any]:
     """Return the command that expires the DAY orders of a symbol, or of all."""
     return _commands(CommandKind.DAY_END, 1, {"symbol": symbol, "time_ns": time_ns})
@@ -550,6 +576,8 @@ __all__ = [
     "add_symbols",
     "cancels",
     "day_end",
+    "mass_cancel",
+    "mass_status",
     "new_orders",
     "replaces",
 ]

@@ -4,7 +4,7 @@ Everything is allocated, and touched once, by `create_book`; kernels take rows f
 give them back. Links are row numbers, `NIL` (-1) where there is none.
 
 ORDER, 32 bytes: what the price-time queue needs.   LEVEL, 64 bytes: a price of a symbol's side.
-  0 leaves_qty   8 order_id                           0 price_ticks   8 qty_lots (of all its orders)
+  0 leaves_qty   8 session                            0 price_ticks   8 qty_lots (of all its orders)
  16 next 20 prev 24 level 28 detail                  16 orders       20 head 24 tail (time priority)
                                                      28 block        32 side row
 BLOCK, 32 bytes: 64 neighbouring prices of a side, and in `block_levels` the LEVEL row of each.
@@ -42,7 +42,8 @@ NO_KEY = INT64_MAX
 ORDER = np.dtype(
     [
         ("leaves_qty", "<i8"),
-        ("order_id", "<i8"),
+        ("session", "<u4"),
+        ("unused", "<u4"),
         ("next", "<i4"),
         ("prev", "<i4"),
         ("level", "<i4"),
@@ -121,8 +122,9 @@ SYMBOL = np.dtype(
     }
 )
 
-#: A session's inbound mark: the highest number seen in its highest epoch.
-MARK = np.dtype([("inbound_seq", "<i8"), ("epoch", "<u4"), ("unused", "<u4")], align=True)
+#: A session's inbound mark: the highest number seen in its highest epoch; and how many of its
+#: orders rest.
+MARK = np.dtype([("inbound_seq", "<i8"), ("epoch", "<u4"), ("open_orders", "<i4")], align=True)
 assert MARK.itemsize == 16
 
 #: The counters of a book, one row. `*_free` heads a list of returned rows, `*_fresh` counts the

@@ -12,15 +12,13 @@ from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import (
     CommandKind,
-    EventKind,
     OrderStatus,
     RejectReason,
     ReportKind,
     TimeInForce,
 )
-from openoutcry.engine.events import emit_event
 from openoutcry.engine.levels import next_level
-from openoutcry.engine.orders import finish, leave_book
+from openoutcry.engine.orders import take_out
 from openoutcry.engine.records import NIL
 from openoutcry.engine.reports import decline, write_order
 
@@ -92,18 +90,7 @@ def _end_day(
                 report = reports[report_seq - report_base]
                 kind = ReportKind.EXPIRED.value
                 write_order(book, detail, report, report_seq, kind, expired, 0)
-                emit_event(
-                    book,
-                    EventKind.DELETE.value,
-                    side,
-                    details[detail]["order_id"],
-                    details[detail]["price_ticks"],
-                    orders[order]["leaves_qty"],
-                    0,
-                    0,
-                )
-                leave_book(book, detail)
-                finish(book, detail, expired)
+                take_out(book, detail, expired)
             order = next_order
     return report_seq
 

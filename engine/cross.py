@@ -148,7 +148,9 @@ def rest(book: Book, detail: int, side: int, level: int, leaves: int) -> None:
     order = take_order(book)
     details[detail]["order"] = order
     book.orders[order]["detail"] = detail
-    book.orders[order]["order_id"] = details[detail]["order_id"]
+    session = int64(details[detail]["session"])
+    book.orders[order]["session"] = session
+    book.marks[session]["open_orders"] += 1
     append_order(book, level, order, leaves)
     if details[detail]["tif"] == TimeInForce.DAY:
         book.symbols[side >> 1]["day_orders"] += 1

@@ -36,7 +36,7 @@ class ReportKind(IntEnum):
     CANCEL_REJECTED = 8
     #: Internal: the command's inbound number was logged before; never sent to a client.
     DUPLICATE = 9
-    #: The end of a MASS_CANCEL: `qty_lots` is how many orders it canceled, one CANCELED each before.
+    #: The end of a MASS_CANCEL: `qty_lots` is how many orders it canceled, a CANCELED each before.
     MASS_CANCELED = 10
     #: One open order in answer to a MASS_STATUS; `orig_cl_ord_id` is the request's identifier.
     MASS_STATUS = 11

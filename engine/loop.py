@@ -102,10 +102,12 @@ def _count_reports(
         stamps[(first + i) & stamp_mask, 1] = now
         kind = int64(reports[i]["kind"])
         counters[ShardCounter.REPORTS + kind] += 1
-        if kind in (ReportKind.REJECTED, ReportKind.CANCEL_REJECTED):
-            counters[ShardCounter.REJECTS + int64(reports[i]["reason"])] += 1
-        elif kind == ReportKind.TRADE:
+        if kind == ReportKind.TRADE:
             counters[ShardCounter.TRADES] += 1
+        elif kind not in (ReportKind.STATUS, ReportKind.CANCELED):
+            reason = int64(reports[i]["reason"])
+            if reason != 0:
+                counters[ShardCounter.REJECTS + reason] += 1
 
 
 @lean_kernel

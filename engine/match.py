@@ -17,6 +17,7 @@ from openoutcry.engine.control import control_reports, process_control
 from openoutcry.engine.cross import fills_at_most, limit_key_of, settle
 from openoutcry.engine.enums import CommandKind, RejectReason
 from openoutcry.engine.levels import block_tag, key_mask
+from openoutcry.engine.mass import mass_reports, process_mass
 from openoutcry.engine.orders import id_tag, orig_tag
 from openoutcry.engine.records import NIL
 from openoutcry.engine.replace import accept_replace
@@ -40,8 +41,10 @@ def reports_needed(book: Book, commands: NDArray[Any], i: int) -> int:
     kind = command["kind"]
     if kind == CommandKind.CANCEL or kind == CommandKind.STATUS:
         return int64(1)
-    if kind >= CommandKind.ADD_SYMBOL:
-        return control_reports(book, commands, i)
+    if kind >= CommandKind.MASS_CANCEL:
+        if kind >= CommandKind.ADD_SYMBOL:
+            return control_reports(book, commands, i)
+        return mass_reports(book, commands, i)
     symbol = int64(command["symbol"])
     if symbol < 0 or symbol >= book.symbol_capacity:
         return int64(1)
@@ -125,6 +128,8 @@ def process_command(
     elif kind == CommandKind.STATUS:
         answer_status(book, commands, i, tag, reports, row, report_seq)
         return report_seq
+    elif kind == CommandKind.MASS_CANCEL or kind == CommandKind.MASS_STATUS:
+        return process_mass(book, commands, i, reports, report_base, report_seq - 1)
     else:
         reason = RejectReason.UNSUPPORTED_ORDER_TYPE.value
         decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)

@@ -33,6 +33,7 @@ from openoutcry.engine.api import (
     integer,
     known_name,
     known_side,
+    mass_cancel,
 )
 from openoutcry.engine.book import Capacity
 from openoutcry.engine.direct import (
@@ -564,6 +565,11 @@ class OrderBook:
             )
         self._next_id = first + count
         return np.arange(first, first + count, dtype=np.uint64)
+
+    def cancel_all(self, side: Side | str | None = None) -> int:
+        """Take out all orders, or those of one side, batches' included; return how many."""
+        chosen = 0 if side is None else known_side(side)
+        return len(self.engine.process(mass_cancel(side=chosen))) - 1
 
     def end_day(self) -> int:
         """Expire the day orders; return how many there were."""

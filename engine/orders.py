@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from openoutcry.config.jit import int64, lean_part
 from openoutcry.engine.atomics import prefetch
 from openoutcry.engine.book import Book
-from openoutcry.engine.enums import TimeInForce
+from openoutcry.engine.enums import EventKind, TimeInForce
+from openoutcry.engine.events import emit_event
 from openoutcry.engine.levels import unlink_order
 from openoutcry.engine.records import NIL
 from openoutcry.engine.table import (
@@ -215,6 +216,7 @@ def _evict_oldest(book: Book) -> None:
 def leave_book(book: Book, detail: int) -> None:
     """Take a resting order out of its queue and return its ORDER row."""
     order = int64(book.details[detail]["order"])
+    book.marks[int64(book.details[detail]["session"])]["open_orders"] -= 1
     if book.details[detail]["tif"] == TimeInForce.DAY:
         book.symbols[book.details[detail]["symbol"]]["day_orders"] -= 1
         book.state[0]["day_orders"] -= 1
@@ -243,3 +245,21 @@ def finish(book: Book, detail: int, status: int) -> None:
     place += 1
     state[0]["finished_next"] = 0 if place == book.finished_capacity else place
     state[0]["finished_count"] += 1
+
+
+@lean_part
+def take_out(book: Book, detail: int, status: int) -> None:
+    """Take a resting order out of the book, unfilled, with its event and a final state."""
+    details = book.details
+    emit_event(
+        book,
+        EventKind.DELETE.value,
+        int64(details[detail]["symbol"]) * 2 + details[detail]["side"] - 1,
+        details[detail]["order_id"],
+        details[detail]["price_ticks"],
+        book.orders[int64(details[detail]["order"])]["leaves_qty"],
+        0,
+        0,
+    )
+    leave_book(book, detail)
+    finish(book, detail, status)

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from openoutcry.config.jit import int64, lean_part
-from openoutcry.engine.accept import copy_id, limits_reason, open_reason, own_detail
+from openoutcry.engine.accept import answer_resent, copy_id, limits_reason, open_reason, own_detail
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import (
     CommandFlag,
@@ -129,6 +129,10 @@ def accept_replace(
     details, orders, levels = book.details, book.orders, book.levels
     nowhere = int64(NIL)
     detail = own_detail(book, commands, i, find_orig(book, commands, i, tag))
+    if command["flags"] & CommandFlag.POSS_RESEND.value != 0 and answer_resent(
+        book, commands, i, new_tag, detail, reports, row, report_seq
+    ):
+        return nowhere, nowhere
     reason = _replace_reason(book, commands, i, detail, new_tag)
     if reason != 0:
         decline(book, commands, i, detail, reports, row, report_seq, reason)

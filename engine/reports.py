@@ -120,6 +120,37 @@ def _write_unknown(book: Book, commands: NDArray[Any], i: int, report: Any) -> N
     report["liquidity"] = 0
 
 
+@lean_part
+def _mass_end(kind: int) -> int:
+    """Return the kind of the last report of a mass request."""
+    if kind == CommandKind.MASS_CANCEL:
+        return ReportKind.MASS_CANCELED.value
+    return ReportKind.MASS_STATUS_END.value
+
+
+@lean_part
+def write_state(
+    book: Book,
+    commands: NDArray[Any],
+    i: int,
+    detail: int,
+    reports: NDArray[Any],
+    row: int,
+    report_seq: int,
+    kind: int,
+) -> None:
+    """Answer a request with an order's state, and with the request's own identifiers."""
+    report = reports[row]
+    order = int64(book.details[detail]["order"])
+    leaves = int64(0)
+    if order != NIL:
+        leaves = book.orders[order]["leaves_qty"]
+    status = int64(book.details[detail]["status"])
+    write_order(book, detail, report, report_seq, kind, status, leaves)
+    answer(report, commands, i)
+    copy_ids(report, commands, i)
+
+
 @lean_kernel
 def decline(
     book: Book,
@@ -135,30 +166,46 @@ def decline(
 
     With an order (`detail` is not NIL) it is the refused cancel's or replace's, with the order's
     state; without one, or for a new order, everything comes from the command, and the order_id is
-    0.
+    0. A mass request gets its last report, with a count of 0.
     """
     report = reports[row]
     kind = commands[i]["kind"]
     if detail == NIL or kind == CommandKind.NEW:
         _write_unknown(book, commands, i, report)
     else:
-        order = int64(book.details[detail]["order"])
-        leaves = int64(0)
-        if order != NIL:
-            leaves = book.orders[order]["leaves_qty"]
-        status = int64(book.details[detail]["status"])
-        write_order(book, detail, report, report_seq, 0, status, leaves)
-        answer(report, commands, i)
-        copy_ids(report, commands, i)
+        write_state(book, commands, i, detail, reports, row, report_seq, 0)
     report["report_seq"] = report_seq
     if kind == CommandKind.CANCEL or kind == CommandKind.REPLACE:
         report["kind"] = ReportKind.CANCEL_REJECTED.value
         report["response_to"] = kind
     elif kind == CommandKind.STATUS:
         report["kind"] = ReportKind.STATUS.value
+    elif kind == CommandKind.MASS_CANCEL or kind == CommandKind.MASS_STATUS:
+        report["kind"] = _mass_end(kind)
+        report["qty_lots"] = 0
     else:
         report["kind"] = ReportKind.REJECTED.value
     report["reason"] = reason
+
+
+@lean_kernel
+def write_mass_end(
+    book: Book,
+    commands: NDArray[Any],
+    i: int,
+    reports: NDArray[Any],
+    row: int,
+    report_seq: int,
+    count: int,
+) -> None:
+    """Write the last report of a mass cancel or status: how many orders it found."""
+    report = reports[row]
+    _write_unknown(book, commands, i, report)
+    report["report_seq"] = report_seq
+    report["qty_lots"] = count
+    report["kind"] = _mass_end(commands[i]["kind"])
+    report["status"] = 0
+    report["reason"] = RejectReason.NONE.value
 
 
 @lean_kernel

@@ -138,6 +138,7 @@ def check_invariants(book: Book) -> None:
         _claim(counted == days, f"symbol {symbol} counts {counted} DAY orders, not {days}")
         _check_uncrossed(book, symbol)
         day_orders += days
+    _check_sessions(book, used.of["order"])
     _check_finished(book, identifiers, used)
     state = book.state[0]
     for name, counted in (
@@ -228,7 +229,7 @@ def _check_queue(
         _claim(int(resting["prev"]) == before, f"{where} links back to {resting['prev']}")
         _claim(int(resting["leaves_qty"]) > 0, f"{where} has no leaves")
         _claim(int(detail["order"]) == order, f"{where} has the detail of another order")
-        _claim(int(detail["order_id"]) == int(resting["order_id"]), f"{where} has another order_id")
+        _claim(int(detail["session"]) == int(resting["session"]), f"{where} has another session")
         _claim(
             int(detail["qty_lots"]) - int(detail["cum_qty"]) == int(resting["leaves_qty"]),
             f"{where}: qty less cum_qty is not leaves_qty",
@@ -310,6 +311,16 @@ def _check_pools(book: Book, used: _Rows) -> None:
             row = int(next_free(row))
         lost = set(range(fresh)) ^ (free | in_use)
         _claim(not lost, f"{name} rows {sorted(lost)[:9]} are lost, or were never given out")
+
+
+def _check_sessions(book: Book, resting: set[int]) -> None:
+    """Check each session's count of resting orders."""
+    sessions = book.orders["session"][sorted(resting)]
+    counts = np.bincount(sessions, minlength=len(book.marks))
+    wrong = np.flatnonzero(book.marks["open_orders"] != counts)
+    for session in wrong[:1]:
+        counted = book.marks[session]["open_orders"]
+        _claim(False, f"session {session} counts {counted} orders, not {counts[session]}")
 
 
 def _check_finished(book: Book, identifiers: set[int], used: _Rows) -> None:

@@ -98,7 +98,8 @@ DAMAGES = {
     "an order's level": (_row("orders", _head, "level", 9), "names level 9"),
     "leaves": (_row("orders", _head, "leaves_qty", 4), "qty less cum_qty"),
     "leaves of 0": (_row("orders", _head, "leaves_qty", 0), "has no leaves"),
-    "order_id": (_row("orders", _head, "order_id", 77), "has another order_id"),
+    "an order's session": (_row("orders", _head, "session", 7), "has another session"),
+    "a session's orders": (_row("marks", 1, "open_orders", 77), "session 1 counts 77 orders"),
     "status": (
         _row("details", lambda b: int(b.orders[_head(b)]["detail"]), "status", 2),
         "rests with status 2",

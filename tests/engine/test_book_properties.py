@@ -27,7 +27,9 @@ def _words(rng, choices, count, shares=None):
     return rng.choice(np.array(choices), count, p=shares)
 
 
-def random_commands(seed, count, *, ids=40, prices=12, symbols=2, sessions=2, spread=1):
+def random_commands(
+    seed, count, *, ids=40, prices=12, symbols=2, sessions=2, spread=1, masses=0.001
+):
     """Return random commands over small ranges, so that most of them meet others."""
     rng = np.random.default_rng(seed)
     commands = np.zeros(count, COMMAND)
@@ -38,7 +40,9 @@ def random_commands(seed, count, *, ids=40, prices=12, symbols=2, sessions=2, sp
         CommandKind.STATUS,
     ]
     kinds += [CommandKind.DAY_END, CommandKind.TIME, 7]
-    commands["kind"] = _words(rng, kinds, count, [0.52, 0.22, 0.2, 0.05, 0.003, 0.005, 0.002])
+    kinds += [CommandKind.MASS_CANCEL, CommandKind.MASS_STATUS]
+    shares = [0.52, 0.22, 0.2 - 2 * masses, 0.05, 0.003, 0.005, 0.002, masses, masses]
+    commands["kind"] = _words(rng, kinds, count, shares)
     commands["symbol"] = rng.integers(0, symbols, count)
     commands["symbol"][rng.random(count) < 0.01] = -1
     commands["session"] = rng.integers(1, sessions + 1, count)
@@ -62,6 +66,15 @@ def random_commands(seed, count, *, ids=40, prices=12, symbols=2, sessions=2, sp
         commands[f"{field}1"] = np.where(numbers % 3 == 0, numbers, 0)
         commands[f"{field}4"] = np.where(numbers % 7 == 0, 1 << 40, 0)
     commands["reject_reason"] = _words(rng, [0, 12], count, [0.99, 0.01])
+    # All bits of CommandFlag, each seldom.
+    for bit in range(5):
+        commands["flags"][rng.random(count) < 0.05] |= 1 << bit
+    mass = (commands["kind"] == kinds[-2]) | (commands["kind"] == kinds[-1])
+    commands["symbol"][mass & (rng.random(count) < 0.5)] = -1
+    commands["symbol"][mass & (rng.random(count) < 0.02)] = symbols
+    commands["side"][mass & (rng.random(count) < 0.02)] = 3
+    commands["account"][mass & (rng.random(count) < 0.7)] = 0
+    commands["flags"][mass & (rng.random(count) < 0.3)] |= 4
     return commands
 
 
@@ -73,7 +86,7 @@ def command_arrays(draw):
     prices = draw(st.sampled_from([2, 4, 12, 60]))
     spread = draw(st.sampled_from([1, 63, 1 << 33, (1 << 57) + 1]))
     seed = draw(st.integers(0, 1 << 32))
-    return random_commands(seed, count, ids=ids, prices=prices, spread=spread)
+    return random_commands(seed, count, ids=ids, prices=prices, spread=spread, masses=0.02)
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -113,7 +126,7 @@ def steps(draw):
     step = st.fixed_dictionaries(
         {
             # Twice as many orders as anything else, or there is nothing to collide with.
-            "kind": st.sampled_from([1, 1, 1, 1, 2, 2, 3, 3, 4, 16]),
+            "kind": st.sampled_from([1, 1, 1, 1, 1, 2, 2, 3, 3, 4, 5, 6, 16]),
             "side": st.sampled_from([1, 2]),
             "ord_type": st.sampled_from([2, 2, 2, 2, 2, 1]),
             "tif": st.sampled_from([1, 1, 1, 0, 3, 4]),
@@ -123,7 +136,8 @@ def steps(draw):
             "orig0": names,
             "session": st.integers(1, 2),
             "symbol": st.sampled_from([0, 0, 0, 0, 1]),
-            "flags": st.integers(0, 1),
+            "account": st.sampled_from([0, 0, 7]),
+            "flags": st.sampled_from([0, 0, 0, 1, 1, 2, 3, 4, 6, 8, 16, 24]),
         }
     )
     # Left alone, hypothesis draws half a dozen: enough for a counterexample, too few to find one.
@@ -139,6 +153,10 @@ def _command_of(step):
         # Another replace policy while orders rest.
         command["price_ticks"], command["price2_ticks"] = ENDS[0], ENDS[-1]
         command["qty_lots"], command["qty2_lots"] = 1, ENDS[-1]
+    elif step["kind"] in (CommandKind.MASS_CANCEL, CommandKind.MASS_STATUS):
+        # What the steps draw for other purposes says which filters it has.
+        command["symbol"] = -1 if step["tif"] == 1 else step["symbol"]
+        command["side"] = step["side"] if step["ord_type"] == OrderType.MARKET else 0
     elif step["kind"] != CommandKind.NEW:
         command["side"], command["ord_type"] = 0, 0
         command["tif"] = step["tif"] % 2
@@ -198,7 +216,10 @@ def test_a_long_mixed_run_matches_the_ledger(policy, ids, prices, spread):
         policy + 7, LONG_RUN // 2, ids=ids, prices=prices, symbols=3, sessions=3, spread=spread
     )
     commands["inbound_seq"] = 0
-    commands["flags"] = commands["id0"] % 2
+    # Mass cancels of one side of a symbol at the most, or the books would never fill.
+    masses = commands["kind"] == CommandKind.MASS_CANCEL
+    commands["side"][masses & (commands["side"] == 0)] = 1
+    commands["symbol"][masses & (commands["symbol"] == -1)] = 0
     commands = commands[commands["kind"] != CommandKind.DAY_END].copy()
     edge = prices * spread * 2 // 5
     symbols = [SymbolLimits(-edge, edge, 1, 11, ReplacePolicy(policy))] * 3
@@ -281,6 +302,7 @@ def test_memory_asked_for_ahead_changes_nothing(monkeypatch):
     later = commands[count // 2 :]
     later["orig0"] = np.random.default_rng(1).integers(1, len(half), len(later))
     later["orig1"], later["orig4"], later["session"] = 0, 0, 1
+    later["account"][later["kind"] == CommandKind.MASS_CANCEL] = 8
     half["session"] = 1
     commands = join_rows([symbols, commands], COMMAND)
     commands["seq"] = np.arange(1, len(commands) + 1)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import (
+    CommandFlag,
     CommandKind,
     Liquidity,
     OrderStatus,
@@ -38,6 +39,7 @@ class Account:
     ord_type: int
     tif: int
     session: int
+    account: int
     name: bytes
     price: int
     qty: int
@@ -77,6 +79,8 @@ class Audit:
             self.report_seq += 1
             assert row["report_seq"] == self.report_seq
             assert (row["seq"], row["time_ns"]) == (command["seq"], command["time_ns"])
+        if command["kind"] in (CommandKind.MASS_CANCEL, CommandKind.MASS_STATUS):
+            self._mass(command, reports)
         aggressor: Account | None = None
         n = 0
         while n < len(reports):
@@ -92,7 +96,10 @@ class Audit:
                 aggressor = self._replaced(row)
             elif kind == ReportKind.CANCELED:
                 self._canceled(row)
-            else:
+            elif kind == ReportKind.MASS_STATUS:
+                assert row["orig_cl_ord_id"] == command["cl_ord_id"]
+                self._unchanged(row)
+            elif kind not in (ReportKind.MASS_CANCELED, ReportKind.MASS_STATUS_END):
                 assert len(reports) == 1, "a declined request has one report"
                 self._unchanged(row)
             n += 1
@@ -101,12 +108,43 @@ class Audit:
         if aggressor is not None and aggressor.tif == TimeInForce.FOK:
             assert aggressor.traded in (0, aggressor.qty), "fill or kill"
 
+    def _mass(self, command: Any, reports: NDArray[Any]) -> None:
+        """Check before they are booked that the reports are about the right orders, each once."""
+        last = reports[-1]
+        if last["reason"]:
+            assert len(reports) == 1, "a declined request has one report"
+            return
+        is_cancel = command["kind"] == CommandKind.MASS_CANCEL
+        kinds = (ReportKind.MASS_STATUS, ReportKind.MASS_STATUS_END)
+        if is_cancel:
+            kinds = (ReportKind.CANCELED, ReportKind.MASS_CANCELED)
+        assert set(reports[:-1]["kind"].tolist()) <= {kinds[0]}
+        assert last["kind"] == kinds[1]
+        asked = {name: int(command[name]) for name in ("symbol", "side", "session")}
+        wanted = [
+            one.order_id
+            for one in self.accounts.values()
+            if one.turn is not None
+            and one.session == asked["session"]
+            and asked["symbol"] in (-1, one.symbol)
+            and asked["side"] in (0, one.side)
+            and command["account"] in (0, one.account)
+            and not (
+                is_cancel and command["flags"] & CommandFlag.KEEP_GTC and one.tif == TimeInForce.GTC
+            )
+        ]
+        assert reports[:-1]["order_id"].tolist() == sorted(wanted)
+        assert last["qty_lots"] == len(wanted)
+
     def _new(self, row: Any) -> Account:
         order_id, qty = int(row["order_id"]), int(row["qty_lots"])
         assert order_id not in self.accounts, "an order_id is never used again"
         account = Account(
             order_id=order_id,
-            **{name: int(row[name]) for name in ("symbol", "side", "ord_type", "tif", "session")},
+            **{
+                name: int(row[name])
+                for name in ("symbol", "side", "ord_type", "tif", "session", "account")
+            },
             name=bytes(row["cl_ord_id"]),
             price=int(row["price_ticks"]),
             qty=qty,
@@ -233,7 +271,8 @@ class Audit:
             order = int(book.levels[int(levels[0])]["head"])
             while order != NIL:
                 row = book.orders[order]
-                queue.append((int(row["order_id"]), int(row["leaves_qty"]), price))
+                order_id = int(book.details[int(row["detail"])]["order_id"])
+                queue.append((order_id, int(row["leaves_qty"]), price))
                 order = int(row["next"])
         assert queue == [(one.order_id, one.leaves, one.price) for one in waiting]
         totals = []

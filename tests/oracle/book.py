@@ -148,6 +148,8 @@ class OracleBook:
                 CommandKind.CANCEL: self.cancel,
                 CommandKind.REPLACE: self.replace,
                 CommandKind.STATUS: self.status,
+                CommandKind.MASS_CANCEL: self.mass,
+                CommandKind.MASS_STATUS: self.mass,
             }
             handler = handlers.get(int(command["kind"]))
             if handler is None:
@@ -210,6 +212,8 @@ class OracleBook:
 
     def new(self) -> None:
         command = self.command
+        if self.was_seen(None):
+            return
         reason = command["reject_reason"] or self.new_reason()
         if reason:
             self.decline(reason)
@@ -287,6 +291,8 @@ class OracleBook:
     def replace(self) -> None:
         command = self.command
         order = self.find_own("orig_cl_ord_id")
+        if self.was_seen(order):
+            return
         reason = self.open_reason(order) or self.replace_reason(order)
         if reason or order is None:
             self.decline(reason, order)
@@ -315,6 +321,61 @@ class OracleBook:
             self.known[order.session, order.cl_ord_id] = order
         else:
             self.trade(order)
+
+    def was_seen(self, named: Order | None) -> bool:
+        """Answer what may have come before with the state of the order that has its identifier."""
+        if not self.command["flags"] & CommandFlag.POSS_RESEND:
+            return False
+        known = self.find("cl_ord_id")
+        if known is None or (known is named and not self.window):
+            return False
+        report = self.answer(ReportKind.STATUS, known)
+        report["orig_cl_ord_id"] = self.command["orig_cl_ord_id"]
+        return True
+
+    def mass(self) -> None:
+        """Cancel or report the open orders of the command's session, the oldest first."""
+        command = self.command
+        reason = command["reject_reason"]
+        if not reason and command["symbol"] != -1 and int(command["symbol"]) not in self.symbols:
+            reason = RejectReason.UNKNOWN_SYMBOL
+        if not reason and command["side"] not in (0, Side.BUY, Side.SELL):
+            reason = RejectReason.INVALID_SIDE
+        if reason:
+            self.decline(reason)
+            return
+        is_cancel = command["kind"] == CommandKind.MASS_CANCEL
+        keeps_gtc = is_cancel and command["flags"] & CommandFlag.KEEP_GTC
+        wanted = [
+            order
+            for order in self.known.values()
+            if order.session == command["session"]
+            and command["symbol"] in (-1, order.symbol)
+            and command["side"] in (0, order.side)
+            and command["account"] in (0, order.account)
+            and not (keeps_gtc and order.tif == TimeInForce.GTC)
+        ]
+        why = RejectReason.MASS_CANCEL
+        if command["flags"] & CommandFlag.CONNECTION_LOST:
+            why = RejectReason.CONNECTION_LOST
+        elif command["flags"] & CommandFlag.LOGGED_OUT:
+            why = RejectReason.LOGGED_OUT
+        for order in sorted(wanted, key=lambda order: order.order_id):
+            if is_cancel:
+                self.event(EventKind.DELETE, order, order.leaves, 0)
+                self.symbols[order.symbol].remove(order)
+                order.status = OrderStatus.CANCELED
+                self.answer(ReportKind.CANCELED, order)["reason"] = why
+                self.finish(order)
+            else:
+                report = self.answer(ReportKind.MASS_STATUS, order)
+                report["orig_cl_ord_id"] = command["cl_ord_id"]
+        end = self.unknown(
+            ReportKind.MASS_CANCELED if is_cancel else ReportKind.MASS_STATUS_END,
+            RejectReason.NONE,
+        )
+        end["status"] = 0
+        end["qty_lots"] = len(wanted)
 
     def total_qty(self, order: Order) -> int:
         """Return the quantity a replace asks for, filled included; 0 where it cannot be."""
@@ -499,6 +560,8 @@ class OracleBook:
             CommandKind.CANCEL: ReportKind.CANCEL_REJECTED,
             CommandKind.REPLACE: ReportKind.CANCEL_REJECTED,
             CommandKind.STATUS: ReportKind.STATUS,
+            CommandKind.MASS_CANCEL: ReportKind.MASS_CANCELED,
+            CommandKind.MASS_STATUS: ReportKind.MASS_STATUS_END,
         }
         kind = kinds.get(int(self.command["kind"]), ReportKind.REJECTED)
         if order is None:
@@ -510,6 +573,8 @@ class OracleBook:
             report["orig_cl_ord_id"] = self.command["orig_cl_ord_id"]
         if kind == ReportKind.CANCEL_REJECTED:
             report["response_to"] = self.command["kind"]
+        elif kind in (ReportKind.MASS_CANCELED, ReportKind.MASS_STATUS_END):
+            report["qty_lots"] = 0
 
     def event(self, kind: int, order: Order, qty: int, leaves: int, trade_id: int = 0) -> None:
         event = np.zeros(1, EVENT)

@@ -36,18 +36,24 @@ _WORD = (1 << 64) - 1
 _INT64_MAX = (1 << 63) - 1
 
 # Plain integers: looking an enum's member up costs more than half of the rest.
-_NEW, _CANCEL, _REPLACE, _STATUS = 1, 2, 3, 4
+_NEW, _CANCEL, _REPLACE, _STATUS, _MASS_CANCEL, _MASS_STATUS = 1, 2, 3, 4, 5, 6
 _ADD_SYMBOL, _TIME, _DAY_END = 16, 17, 18
 _MARKET, _LIMIT = 1, 2
 _DAY, _GTC, _IOC, _FOK = 0, 1, 3, 4
 _BUY, _SELL = 1, 2
-assert tuple(CommandKind) == (_NEW, _CANCEL, _REPLACE, _STATUS, _ADD_SYMBOL, _TIME, _DAY_END)
+assert tuple(CommandKind) == (
+    *(_NEW, _CANCEL, _REPLACE, _STATUS, _MASS_CANCEL, _MASS_STATUS),
+    *(_ADD_SYMBOL, _TIME, _DAY_END),
+)
 
 _R_NEW, _R_TRADE, _R_CANCELED, _R_REPLACED = (
     int(ReportKind[name]) for name in ("NEW", "TRADE", "CANCELED", "REPLACED")
 )
 _R_REJECTED, _R_STATUS, _R_CANCEL_REJECTED = (
     int(ReportKind[name]) for name in ("REJECTED", "STATUS", "CANCEL_REJECTED")
+)
+_R_MASS_CANCELED, _R_MASS_STATUS, _R_MASS_STATUS_END = (
+    int(ReportKind[name]) for name in ("MASS_CANCELED", "MASS_STATUS", "MASS_STATUS_END")
 )
 _OPEN_UNTOUCHED, _OPEN_TOUCHED, _FILLED, _CANCELED, _REJECTED = (
     int(OrderStatus[name]) for name in ("NEW", "PARTIALLY_FILLED", "FILLED", "CANCELED", "REJECTED")
@@ -162,6 +168,8 @@ class Ledger:
             elif kind == _STATUS:
                 order = self._own(command, command[13])
                 self._decline(command, self._request_reason(command, order), order)
+            elif kind == _MASS_CANCEL or kind == _MASS_STATUS:
+                self._mass(command)
             else:
                 self._decline(command, RejectReason.UNSUPPORTED_ORDER_TYPE)
         return b"".join(self._rows)
@@ -194,8 +202,13 @@ class Ledger:
 
     def _new(self, command: tuple[Any, ...]) -> None:
         _, seq, _, _, session, epoch, account, symbol, side, ord_type, tif = command[:11]
-        price, qty, name, _, reason = command[11:16]
+        price, qty, name, old_name, reason, flags = command[11:17]
         sheet = self.sheets.get(symbol)
+        known = self.open.get((session, name)) if flags & 2 else None
+        if known is not None:
+            # It may have come before, and did: the order's state is all there is to tell.
+            self._answer(_R_STATUS, known, self._touched(known), name, old_name)
+            return
         if reason:
             pass
         elif sheet is None:
@@ -248,6 +261,10 @@ class Ledger:
     def _replace(self, command: tuple[Any, ...]) -> None:
         price, qty, name, old_name = command[11:15]
         order = self._own(command, old_name)
+        known = self.open.get((command[4], name)) if command[16] & 2 else None
+        if known is not None and known is not order:
+            self._answer(_R_STATUS, known, self._touched(known), name, old_name)
+            return
         reason = self._request_reason(command, order)
         if not reason and order is not None:
             if command[16] % 2:
@@ -269,8 +286,7 @@ class Ledger:
         order.name, order.epoch = name, self._epoch
         order.price, order.qty = price, qty
         order.rank = -price if order.side == _BUY else price
-        status = _OPEN_TOUCHED if order.cum else _OPEN_UNTOUCHED
-        self._answer(_R_REPLACED, order, status, name, old_name)
+        self._answer(_R_REPLACED, order, self._touched(order), name, old_name)
         if not keeps_place:
             self._match(sheet, order)
 
@@ -315,6 +331,40 @@ class Ledger:
         if command[8] and command[8] != order.side:
             return RejectReason.SIDE_MISMATCH
         return 0
+
+    @staticmethod
+    def _touched(order: Entry) -> int:
+        return _OPEN_TOUCHED if order.cum else _OPEN_UNTOUCHED
+
+    # --- All of a session at once ---
+
+    def _mass(self, command: tuple[Any, ...]) -> None:
+        kind, session, account, symbol, side = command[0], command[4], *command[6:9]
+        name, reason, flags = command[13], command[15], command[16]
+        if not reason and symbol != -1 and symbol not in self.sheets:
+            reason = RejectReason.UNKNOWN_SYMBOL
+        if not reason and side > _SELL:
+            reason = RejectReason.INVALID_SIDE
+        found = 0
+        if not reason:
+            why = 81 if flags & 8 else 82 if flags & 16 else 80
+            mine = [order for key, order in self.open.items() if key[0] == session]
+            for order in sorted(mine, key=lambda order: order.order_id):
+                if (
+                    (symbol != -1 and order.symbol != symbol)
+                    or (side and order.side != side)
+                    or (account and order.account != account)
+                ):
+                    continue
+                if kind == _MASS_STATUS:
+                    self._answer(_R_MASS_STATUS, order, self._touched(order), order.name, name)
+                elif flags & 4 and order.tif == _GTC:
+                    continue
+                else:
+                    self._take_out(self.sheets[order.symbol].pages[order.side], order)
+                    self._answer(_R_CANCELED, order, _CANCELED, order.name, b"", 0, why)
+                found += 1
+        self._decline(command, reason, None, found)
 
     # --- The book ---
 
@@ -422,16 +472,25 @@ class Ledger:
                 )
             )
 
-    def _decline(self, command: tuple[Any, ...], reason: int, order: Entry | None = None) -> None:
-        """Answer a request that changes nothing, with the order's state where there is one."""
+    def _decline(
+        self, command: tuple[Any, ...], reason: int, order: Entry | None = None, found: int = 0
+    ) -> None:
+        """Answer a request that changes nothing, with the order's state where there is one.
+
+        A mass request ends with this one, too: `found` is how many orders it was about.
+        """
         kind, seq, time_ns, inbound_seq, session, epoch, account, symbol = command[:8]
         side, ord_type, tif, price, qty, name, old_name = command[8:15]
         if kind == _CANCEL or kind == _REPLACE:
             report_kind, response_to = _R_CANCEL_REJECTED, kind
         else:
             report_kind, response_to = _R_STATUS if kind == _STATUS else _R_REJECTED, 0
+        status = _REJECTED
+        if kind == _MASS_CANCEL or kind == _MASS_STATUS:
+            report_kind = _R_MASS_CANCELED if kind == _MASS_CANCEL else _R_MASS_STATUS_END
+            status, qty = _REJECTED if reason else 0, found
         if order is not None:
-            status = _OPEN_TOUCHED if order.cum else _OPEN_UNTOUCHED
+            status = self._touched(order)
             self._answer(report_kind, order, status, name, old_name, response_to, reason)
             return
         self.report_seq += 1
@@ -439,6 +498,6 @@ class Ledger:
             _PLAIN(
                 *(self.report_seq, seq, time_ns, 0, price, qty, 0, 0, inbound_seq),
                 *(session, epoch, account, symbol, name, old_name, 0, 0),
-                *(report_kind, _REJECTED, side, ord_type, tif, response_to, reason),
+                *(report_kind, status, side, ord_type, tif, response_to, reason),
             )
         )
