@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from openoutcry.protocol.fix.store import mark_resent
+from openoutcry.protocol.fix.store import Run, as_resent, as_runs
 
 _HEAD = struct.Struct("<QqiI")  # number, SendingTime in ms, frame length (-1: none), crc32
 _NO_FRAME = -1
@@ -67,16 +67,17 @@ class FileStore:
             self._places[number] = (self._end + _HEAD.size, length)
         self._end += _HEAD.size + len(data)
 
-    def resent(self, first: int, last: int, now_ms: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield the numbers with frames marked as resent."""
-        for number, frame in self.first_time(first, last):
-            yield number, None if frame is None else mark_resent(frame, now_ms)
+    def resent(self, first: int, last: int, now_ms: int) -> Iterator[Run]:
+        """Yield runs of messages marked as resent."""
+        return as_resent(self.first_time(first, last), now_ms)
 
-    def first_time(self, first: int, last: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield the numbers with frames as recorded."""
-        for number in range(first, last + 1):
-            place = self._places.get(number)
-            yield number, None if place is None else os.pread(self._messages, place[1], place[0])
+    def first_time(self, first: int, last: int) -> Iterator[Run]:
+        """Yield runs of messages as recorded."""
+        return as_runs((number, self._frame(number)) for number in range(first, last + 1))
+
+    def _frame(self, number: int) -> bytes | None:
+        place = self._places.get(number)
+        return None if place is None else os.pread(self._messages, place[1], place[0])
 
     def reset(self) -> None:
         """Discard the sent messages: the next number to be recorded is 1."""

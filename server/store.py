@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from openoutcry.engine.log import as_words
 from openoutcry.engine.pack import MAX_PACKED_BYTES, unpack_rows
 from openoutcry.engine.records import REPORT, SHARD_SHIFT
-from openoutcry.protocol.fix.store import mark_resent
+from openoutcry.protocol.fix.store import Run, as_runs, mark_resent
 from openoutcry.server.journal import SegmentedFile
 from openoutcry.server.sessions import SOURCE_ADMINISTRATIVE
 
@@ -95,13 +95,13 @@ class GatewayStore:
         source = SOURCE_ADMINISTRATIVE if frame is None else index.store_bytes(frame)
         index.append(self._session, number, sending_time_ms, source)
 
-    def resent(self, first: int, last: int, now_ms: int) -> Iterator[tuple[int, bytes | None]]:
+    def resent(self, first: int, last: int, now_ms: int) -> Iterator[Run]:
         """Yield the numbers with their frames as they are sent again."""
-        return self._frames(first, last, now_ms)
+        return as_runs(self._frames(first, last, now_ms))
 
-    def first_time(self, first: int, last: int) -> Iterator[tuple[int, bytes | None]]:
+    def first_time(self, first: int, last: int) -> Iterator[Run]:
         """Yield the numbers with their frames as they would have been sent at first."""
-        return self._frames(first, last, 0)
+        return as_runs(self._frames(first, last, 0))
 
     def _frames(self, first: int, last: int, now_ms: int) -> Iterator[tuple[int, bytes | None]]:
         gateway = self._gateway

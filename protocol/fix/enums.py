@@ -1,4 +1,4 @@
-"""FIX 4.4's reject reasons, by their numbers on the wire."""
+"""FIX's reject reasons and states, by their numbers on the wire; older versions have fewer."""
 
 from enum import IntEnum
 
@@ -24,6 +24,7 @@ class SessionRejectReason(IntEnum):
     GROUP_FIELDS_OUT_OF_ORDER = 15
     WRONG_NUM_IN_GROUP = 16
     SOH_IN_VALUE = 17
+    UNSUPPORTED_APPLICATION_VERSION = 18
     OTHER = 99
 
 
@@ -38,6 +39,24 @@ class BusinessRejectReason(IntEnum):
     CONDITIONALLY_REQUIRED_FIELD_MISSING = 5
     NOT_AUTHORIZED = 6
     DELIVER_TO_FIRM_NOT_AVAILABLE = 7
+    THROTTLE_LIMIT_EXCEEDED = 8
+    THROTTLE_LIMIT_EXCEEDED_AND_DISCONNECTED = 9
+    THROTTLED_MESSAGES_REJECTED = 10
+    INVALID_PRICE_INCREMENT = 18
+
+
+class SessionStatus(IntEnum):
+    """SessionStatus(1409): how a session stands, in Logons and Logouts of FIXT."""
+
+    ACTIVE = 0
+    PASSWORD_CHANGED = 1
+    PASSWORD_DUE_TO_EXPIRE = 2
+    NEW_PASSWORD_NOT_COMPLIANT = 3
+    LOGOUT_COMPLETE = 4
+    INVALID_CREDENTIALS = 5
+    ACCOUNT_LOCKED = 6
+    LOGONS_NOT_ALLOWED = 7
+    PASSWORD_EXPIRED = 8
 
 
 class OrdRejReason(IntEnum):

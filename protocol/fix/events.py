@@ -8,6 +8,7 @@ the order in which they happened. Bytes to be sent are not events: they wait in
 from dataclasses import dataclass
 
 from openoutcry.protocol.fix.message import Message
+from openoutcry.protocol.fix.versions import Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,9 @@ class LoggedOn:
     heartbeat_s: int
     #: Both directions began again at 1 with this Logon.
     was_reset: bool
+    #: SessionStatus(1409) and Text(58) of the peer's Logon, where it has them.
+    status: int | None = None
+    text: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,8 @@ class Application:
     is_poss_dup: bool
     #: PossResend(97)=Y: the application decides by ClOrdID(11).
     is_poss_resend: bool
+    #: The session's, or what ApplVerID(1128) said for this message.
+    version: Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,8 @@ class LoggedOut:
     text: str
     #: The peer sent its Logout first.
     by_peer: bool
+    #: SessionStatus(1409) of the peer's Logout, where it has it.
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

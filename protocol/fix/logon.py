@@ -2,14 +2,21 @@
 
 import hashlib
 import hmac
+from dataclasses import dataclass, field
 
-from openoutcry.protocol.fix.message import Message
+from openoutcry.protocol.fix.dictionary import Dictionary
+from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
+from openoutcry.protocol.fix.enums import SessionStatus
+from openoutcry.protocol.fix.message import Message, Problem
 from openoutcry.protocol.fix.session_config import Role, SessionConfig, SessionState
 
 _YES = b"Y"
+_PASSWORD = 554
 
-#: Fields judged by `logon_objection`, with a Logout that says why, in place of a silent close.
-TAGS_WITH_REASON = frozenset({98, 108, 141, 383, 464, 789, 1137})
+# Fields whose fault is told with a Logout, in place of a silent close; not where the version does
+# not have them.
+_TAGS_WITH_REASON = frozenset({98, 108, 141, 383, 464, 789, 1137})
+_STRANGE = frozenset({Reason.UNDEFINED_TAG, Reason.TAG_NOT_DEFINED_FOR_MESSAGE})
 
 
 def as_int(value: bytes | None) -> int | None:
@@ -22,6 +29,11 @@ def as_int(value: bytes | None) -> int | None:
 def too_low_text(expected: int, received: int) -> str:
     """Return the Text(58) of the Logout that answers a MsgSeqNum below Expected."""
     return f"MsgSeqNum too low, expecting {expected} but received {received}"
+
+
+def is_told(problem: Problem) -> bool:
+    """Whether what is wrong with a Logon is worth a Logout that says it."""
+    return problem.ref_tag in _TAGS_WITH_REASON and problem.reason not in _STRANGE
 
 
 def logon_objection(config: SessionConfig, state: SessionState, logon: Message) -> str:
@@ -43,7 +55,7 @@ def logon_objection(config: SessionConfig, state: SessionState, logon: Message) 
     if config.version.is_fixt and logon.get(1137) != config.version.appl_ver_id:
         return f"DefaultApplVerID(1137) must be {config.version.appl_ver_id.decode()}"
     smallest = max(config.largest_sent, 1)
-    if logon.get(383) is not None and (as_int(logon.get(383)) or 0) < smallest:
+    if logon.get(383) and (as_int(logon.get(383)) or 0) < smallest:
         return f"MaxMessageSize(383) must be at least {smallest}"
     return _number_objection(config, state, logon, is_reset=is_reset)
 
@@ -62,7 +74,7 @@ def _number_objection(
         return too_low_text(state.next_in, number)
     next_out = 1 if is_reset and is_acceptor else state.next_out
     peer_awaits = logon.get(789)
-    if peer_awaits is not None and not 1 <= (as_int(peer_awaits) or 0) <= next_out:
+    if peer_awaits and not 1 <= (as_int(peer_awaits) or 0) <= next_out:
         return (
             f"NextExpectedMsgSeqNum(789) must be between 1 and {next_out}, "
             f"but is {peer_awaits.decode('latin-1')}"
@@ -70,15 +82,37 @@ def _number_objection(
     return ""
 
 
-def is_authentic(config: SessionConfig, logon: Message) -> bool:
-    """Return whether Username(553) and Password(554) are right."""
-    username, password = logon.get(553), logon.get(554)
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Who a Logon says to come from; None stands for an absent field."""
+
+    username: bytes | None
+    password: bytes | None = field(repr=False)
+    new_password: bytes | None = field(repr=False)
+
+
+def credentials_of(logon: Message, facts: Dictionary) -> Credentials:
+    """Return the credentials of a Logon: before FIX 4.3 RawData(96) is the password."""
+    tag = _PASSWORD if _has_password(facts) else 96
+    return Credentials(logon.get(553), logon.get(tag), logon.get(925))
+
+
+def _has_password(facts: Dictionary) -> bool:
+    return _PASSWORD in facts.messages["A"].allowed
+
+
+def judge_credentials(config: SessionConfig, given: Credentials) -> SessionStatus:
+    """Return how the peer stands: from INVALID_CREDENTIALS on it is refused."""
     if config.authenticate is not None:
-        return config.authenticate(username, password)
+        verdict = config.authenticate(given.username, given.password)
+        if isinstance(verdict, SessionStatus):
+            return verdict
+        return SessionStatus.ACTIVE if verdict else SessionStatus.INVALID_CREDENTIALS
     # Both are compared, whatever the first says.
-    is_user = config.username is None or _is_same(config.username, username)
-    is_password = config.password is None or _is_same(config.password, password)
-    return is_user & is_password
+    is_user = config.username is None or _is_same(config.username, given.username)
+    is_password = config.password is None or _is_same(config.password, given.password)
+    is_right = is_user & is_password
+    return SessionStatus.ACTIVE if is_right else SessionStatus.INVALID_CREDENTIALS
 
 
 def _is_same(ours: str, theirs: bytes | None) -> bool:
@@ -90,19 +124,22 @@ def _is_same(ours: str, theirs: bytes | None) -> bool:
 def logon_fields(
     config: SessionConfig,
     state: SessionState,
+    facts: Dictionary,
     heartbeat_s: int,
     *,
     is_reset: bool,
+    status: SessionStatus = SessionStatus.ACTIVE,
     asked_by: Message | None = None,
 ) -> list[tuple[int, bytes]]:
-    """Return the body of a Logon of our own, or of the answer to the Logon `asked_by`."""
+    """Return the body of a Logon of our own, or of the answer to the Logon `asked_by`.
+
+    It may hold fields that the version does not have.
+    """
 
     def is_due(tag: int, *, is_wanted: bool) -> bool:
-        return is_wanted if asked_by is None else asked_by.get(tag) is not None
+        return is_wanted if asked_by is None else bool(asked_by.get(tag))
 
-    fields = [(98, b"0"), (108, b"%d" % heartbeat_s)]
-    if config.version.is_fixt:
-        fields.append((1137, config.version.appl_ver_id))
+    fields = [(98, b"0"), (108, b"%d" % heartbeat_s), (1137, config.version.appl_ver_id)]
     if is_reset:
         fields.append((141, _YES))
     if is_due(789, is_wanted=config.use_next_expected):
@@ -114,6 +151,15 @@ def logon_fields(
     if config.is_test is not None and is_due(464, is_wanted=True):
         fields.append((464, _YES if config.is_test else b"N"))
     if config.role is Role.INITIATOR:
-        credentials = ((553, config.username), (554, config.password))
-        fields.extend((tag, text.encode()) for tag, text in credentials if text is not None)
-    return fields
+        fields += _own_credentials(config, facts)
+    if status:
+        fields.append((1409, b"%d" % status))
+    return [*fields, *config.logon_fields]
+
+
+def _own_credentials(config: SessionConfig, facts: Dictionary) -> list[tuple[int, bytes]]:
+    if not _has_password(facts):
+        raw = (config.password or "").encode()
+        return [(95, b"%d" % len(raw)), (96, raw)] if raw else []
+    texts = ((553, config.username), (_PASSWORD, config.password), (925, config.new_password))
+    return [(tag, text.encode()) for tag, text in texts if text is not None]

@@ -6,12 +6,12 @@ a kernel that shares `next_out`) waits, and follows as first-time messages when 
 done.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.session_config import SessionConfig, SessionState
 from openoutcry.protocol.fix.stamps import format_sending_time
-from openoutcry.protocol.fix.store import MessageStore, seal
+from openoutcry.protocol.fix.store import MessageStore, Run, seal
 
 Fields = Iterable[tuple[int, bytes]]
 
@@ -28,9 +28,17 @@ _MAX_DEFERRED = 1_000
 class Outbox:
     """Number, frame, record and queue outgoing messages."""
 
-    def __init__(self, config: SessionConfig, state: SessionState, store: MessageStore) -> None:
+    def __init__(
+        self,
+        config: SessionConfig,
+        state: SessionState,
+        store: MessageStore,
+        header: Callable[[], Fields],
+    ) -> None:
+        """Prepare an outbox; `header` gives the fields that every header has beside the usual."""
         self._state = state
         self._store = store
+        self._header = header
         self._version = config.version
         self._begin = b"8=%b\x01" % config.begin_string.encode()
         self._comp_ids = b"49=%b\x0156=%b\x01" % (
@@ -90,24 +98,26 @@ class Outbox:
             if is_admin and len(self._deferred) < _MAX_DEFERRED:
                 self._deferred[number] = (msg_type, fields, header)
         elif is_open:
-            self._out += frame
-            self.last_sent_ms = now_ms
+            self._put(frame, now_ms)
         return number
+
+    def send_beside(self, msg_type: str, number: int, fields: Fields, now_ms: int) -> None:
+        """Queue a message that takes no number of the session's: for who is not let in."""
+        self._put(self._frame(msg_type, number, fields, now_ms), now_ms)
+
+    def _put(self, data: bytes, now_ms: int) -> None:
+        self._out += data
+        self.last_sent_ms = now_ms
 
     def _frame(
         self, msg_type: str, number: int, fields: Fields, now_ms: int, header: Fields = ()
     ) -> bytes:
+        stamp = format_sending_time(now_ms, self._version)
         parts = [
-            b"35=%b\x01%b34=%d\x0152=%b\x01"
-            % (
-                msg_type.encode(),
-                self._comp_ids,
-                number,
-                format_sending_time(now_ms, self._version),
-            )
+            b"35=%b\x01%b34=%d\x0152=%b\x01" % (msg_type.encode(), self._comp_ids, number, stamp)
         ]
-        parts.extend(b"%d=%b\x01" % field for field in header)
-        parts.extend(b"%d=%b\x01" % field for field in fields)
+        for some in (self._header(), header, fields):
+            parts.extend(b"%d=%b\x01" % field for field in some)
         return seal(self._begin, b"".join(parts))
 
     # -- resends
@@ -143,23 +153,30 @@ class Outbox:
         self._resend_began_ms = 0
         self._deferred.clear()
 
-    def resend_slice(self, now_ms: int, limit: int) -> bytes:
-        """Return the queued bytes and the next `limit` numbers of what is to be resent."""
+    def resend_slice(self, now_ms: int, limit: int, max_bytes: int) -> bytes:
+        """Return the queued bytes and the next part of what is to be resent.
+
+        The part ends with `limit` numbers, or with the run that makes it `max_bytes` or more.
+        """
         left = limit
-        while left > 0 and self._unsent is not None:
+        while left > 0 and len(self._out) < max_bytes and self._unsent is not None:
             if self._range is not None:
                 if not self._resend_began_ms:
                     self._resend_began_ms = now_ms
-                left -= self._slice_of_range(self._range, now_ms, left)
+                left -= self._slice_of_range(self._range, now_ms, left, max_bytes)
             else:
-                left -= self._slice_of_unsent(self._unsent, now_ms, left)
+                left -= self._slice_of_unsent(self._unsent, now_ms, left, max_bytes)
         return self.take()
 
-    def _slice_of_range(self, due: tuple[int, int], now_ms: int, limit: int) -> int:
+    def _slice_of_range(self, due: tuple[int, int], now_ms: int, limit: int, max_bytes: int) -> int:
+        """Put a part of a range; return how many numbers that was."""
         first, last = due
         stop = min(last, first + limit - 1)
-        for number, frame in self._store.resent(first, stop, now_ms):
-            self._put_again(number, frame, now_ms)
+        for run_first, run_last, data in self._store.resent(first, stop, now_ms):
+            self._put_again(run_first, data, now_ms)
+            if len(self._out) >= max_bytes:
+                stop = run_last
+                break
         if stop < last:
             self._range = (stop + 1, last)
         else:
@@ -167,20 +184,18 @@ class Outbox:
             self._range, self._next_range = self._next_range, None
         return stop - first + 1
 
-    def _slice_of_unsent(self, first: int, now_ms: int, limit: int) -> int:
+    def _slice_of_unsent(self, first: int, now_ms: int, limit: int, max_bytes: int) -> int:
+        """Put a part of what was numbered during the resend; return how many numbers that was."""
         stop = min(self._state.next_out - 1, first + limit - 1)
         if now_ms - self._resend_began_ms < _FRESH_MS:
             source = self._store.first_time(first, stop)
         else:
             source = self._store.resent(first, stop, now_ms)
-        for number, frame in source:
-            if frame is None and number in self._deferred:
-                msg_type, fields, header = self._deferred.pop(number)
-                self._put_again(
-                    number, self._frame(msg_type, number, fields, now_ms, header), now_ms
-                )
-            else:
-                self._put_again(number, frame, now_ms)
+        for run in source:
+            self._put_unsent(run, now_ms)
+            if len(self._out) >= max_bytes:
+                stop = run[1]
+                break
         if stop < self._state.next_out - 1:
             self._unsent = stop + 1
         else:
@@ -188,28 +203,38 @@ class Outbox:
             self.abort_resend()
         return max(stop - first + 1, 1)
 
-    def _put_again(self, number: int, frame: bytes | None, now_ms: int) -> None:
-        if frame is None:
+    def _put_unsent(self, run: Run, now_ms: int) -> None:
+        first, last, data = run
+        if data is not None:
+            self._put_again(first, data, now_ms)
+            return
+        for number in range(first, last + 1):
+            frame = None
+            if number in self._deferred:
+                msg_type, fields, header = self._deferred.pop(number)
+                frame = self._frame(msg_type, number, fields, now_ms, header)
+            self._put_again(number, frame, now_ms)
+
+    def _put_again(self, number: int, data: bytes | None, now_ms: int) -> None:
+        """Put the messages from a number on, behind the gap fill for what came before."""
+        if data is None:
             self._gap_first = self._gap_first or number
             return
         self._close_gap_fill(number, now_ms)
-        self._out += frame
-        self.last_sent_ms = now_ms
+        self._put(data, now_ms)
 
     def _close_gap_fill(self, next_number: int, now_ms: int) -> None:
         """Write the gap fill for the run of administrative numbers that ends before next_number."""
         if not self._gap_first:
             return
         stamp = format_sending_time(now_ms, self._version)
-        body = b"35=4\x01%b34=%d\x0143=Y\x0152=%b\x01122=%b\x01123=Y\x0136=%d\x01" % (
-            self._comp_ids,
-            self._gap_first,
-            stamp,
-            stamp,
-            next_number,
-        )
-        self._out += seal(self._begin, body)
-        self.last_sent_ms = now_ms
+        parts = [
+            b"35=4\x01%b34=%d\x0143=Y\x0152=%b\x01122=%b\x01"
+            % (self._comp_ids, self._gap_first, stamp, stamp)
+        ]
+        parts.extend(b"%d=%b\x01" % field for field in self._header())
+        parts.append(b"123=Y\x0136=%d\x01" % next_number)
+        self._put(seal(self._begin, b"".join(parts)), now_ms)
         self._gap_first = 0
 
 

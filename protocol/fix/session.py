@@ -38,6 +38,7 @@ Source: FIX 4.4 volume 2 (session protocol) and the FIX session test cases.
 
 from collections.abc import Iterable
 
+from openoutcry.protocol.fix.enums import SessionStatus
 from openoutcry.protocol.fix.events import Event
 from openoutcry.protocol.fix.message import Message, parse
 from openoutcry.protocol.fix.session_config import (
@@ -51,7 +52,9 @@ from openoutcry.protocol.fix.session_core import SessionCore
 from openoutcry.protocol.fix.session_inbound import Inbound
 from openoutcry.protocol.fix.session_logon import LogonExchange
 from openoutcry.protocol.fix.session_table import LocalProtocolError, State, Trigger
+from openoutcry.protocol.fix.session_timers import Timers
 from openoutcry.protocol.fix.store import MessageStore
+from openoutcry.protocol.fix.versions import Version
 
 __all__ = [
     "Authenticate",
@@ -72,6 +75,7 @@ class Session:
         self._core = SessionCore(config, state, store)
         self._logon = LogonExchange(self._core)
         self._inbound = Inbound(self._core, self._logon.on_reset_logon)
+        self._timers = Timers(self._core)
 
     # -- what the owner may ask
 
@@ -147,9 +151,7 @@ class Session:
         """
         core = self._core
         core.outbox.clear()
-        core.outbox.last_sent_ms = core.last_received_ms = now_ms
-        core.test_request_ms = None
-        core.deadline_ms = now_ms + core.config.logon_timeout_ms
+        self._timers.connected(now_ms)
         if core.config.role is Role.ACCEPTOR:
             core.move(Trigger.ACCEPTED)
         else:
@@ -182,8 +184,7 @@ class Session:
             self._refuse_size(len(frame), now_ms)
             return core.take_events()
         message = parse(frame) if isinstance(frame, bytes) else frame
-        core.last_received_ms = now_ms
-        core.test_request_ms = None
+        core.note_life(now_ms)
         if core.connection is State.AWAITING_LOGON:
             self._logon.first_of_initiator(message, now_ms)
         elif core.connection is State.LOGON_SENT:
@@ -212,84 +213,39 @@ class Session:
         """Return the bytes queued so far, and forget them."""
         return self._core.outbox.take()
 
-    def resend_slice(self, now_ms: int, limit: int) -> bytes:
-        """Return the queued bytes and the next `limit` numbers of the running resend.
+    def resend_slice(self, now_ms: int, limit: int, max_bytes: int = 64 << 10) -> bytes:
+        """Return the queued bytes and the next part of the running resend.
 
         The range that the peer asked for comes with 43=Y and merged gap fills, then whatever was
-        numbered meanwhile, as first-time messages; nothing new in between.
+        numbered meanwhile, as first-time messages; nothing new in between. A part ends with
+        `limit` numbers, or with the message that makes it `max_bytes` or more.
         """
-        return self._core.outbox.resend_slice(now_ms, limit)
+        return self._core.outbox.resend_slice(now_ms, limit, max_bytes)
 
     # -- time
 
     def poll(self, now_ms: int) -> list[Event]:
         """Act on timers that are due."""
-        core = self._core
-        core.outbox.last_sent_ms = min(core.outbox.last_sent_ms, now_ms)
-        core.last_received_ms = min(core.last_received_ms, now_ms)
-        if core.connection in (State.AWAITING_LOGON, State.LOGON_SENT):
-            if now_ms >= core.deadline_ms:
-                core.close("no Logon in time")
-        elif core.connection is State.LOGOUT_SENT:
-            if now_ms >= core.deadline_ms:
-                core.close("Logout not answered")
-        elif core.connection is State.ACTIVE:
-            if core.gap.is_open:
-                self._poll_gap(now_ms)
-            if core.heartbeat_s and core.connection is State.ACTIVE:
-                self._poll_heartbeats(now_ms)
-        return core.take_events()
-
-    def _poll_gap(self, now_ms: int) -> None:
-        """Ask again where a gap has not moved: a resent message may have come garbled."""
-        core = self._core
-        gap = core.gap
-        gap.deadline_ms = min(gap.deadline_ms, now_ms + core.config.gap_timeout_ms)
-        if now_ms < gap.deadline_ms:
-            return
-        if gap.is_hopeless(core.state.next_in):
-            core.fatal("gap not filled", f"MsgSeqNum {core.state.next_in} never came", now_ms)
-            return
-        core.request_resend(now_ms)
-
-    def _poll_heartbeats(self, now_ms: int) -> None:
-        core = self._core
-        if core.test_request_ms is None:
-            if now_ms - core.last_received_ms >= self._grace_ms:
-                core.test_request_ms = now_ms
-                core.send("1", [(112, b"TEST-%d" % core.state.next_out)], now_ms)
-        elif now_ms - core.test_request_ms >= self._grace_ms:
-            text = f"Nothing received for {self._grace_ms * 2} ms"
-            core.fatal("heartbeat timeout", text, now_ms)
-            return
-        if now_ms - core.outbox.last_sent_ms >= core.heartbeat_s * 1000:
-            core.send("0", [], now_ms)
-
-    @property
-    def _grace_ms(self) -> int:
-        return self._core.heartbeat_s * 1200
+        self._timers.poll(now_ms)
+        return self._core.take_events()
 
     def next_timeout_ms(self) -> int | None:
         """Return when `poll` is due next, or None where no timer runs."""
-        core = self._core
-        if core.connection in (State.AWAITING_LOGON, State.LOGON_SENT, State.LOGOUT_SENT):
-            return core.deadline_ms
-        if core.connection is not State.ACTIVE:
-            return None
-        due = [core.gap.deadline_ms] if core.gap.is_open else []
-        if core.heartbeat_s:
-            waiting_since = core.last_received_ms
-            if core.test_request_ms is not None:
-                waiting_since = core.test_request_ms
-            due.append(core.outbox.last_sent_ms + core.heartbeat_s * 1000)
-            due.append(waiting_since + self._grace_ms)
-        return min(due, default=None)
+        return self._timers.next_timeout_ms()
+
+    def probe(self, now_ms: int, timeout_ms: int) -> list[Event]:
+        """Send a TestRequest on the live connection; without any sign of life it is closed.
+
+        For a second client that wants the session: the first one goes on where it still answers.
+        While an earlier probe runs, and where nobody is logged on, nothing happens.
+        """
+        self._timers.probe(now_ms, timeout_ms)
+        return self._core.take_events()
 
     def note_received(self, received_ms: int) -> None:
         """Tell the timers when the fast path last took a message in; an old time is ignored."""
         if received_ms > self._core.last_received_ms:
-            self._core.last_received_ms = received_ms
-            self._core.test_request_ms = None
+            self._core.note_life(received_ms)
 
     def note_sent(self, sent_ms: int) -> None:
         """Tell the timers when the fast path last sent a message; an old time is ignored."""
@@ -305,7 +261,7 @@ class Session:
         Raises:
             ValueError: It is larger than the peer's MaxMessageSize(383); it takes no number.
         """
-        return self._core.send(msg_type, fields, now_ms, is_admin=False)
+        return self._core.send_application(msg_type, fields, now_ms)
 
     def reject(
         self,
@@ -341,10 +297,43 @@ class Session:
         if core.connection is State.AWAITING_LOGON:
             core.close("logged out before a Logon", is_error=False)
         elif core.connection in (State.ACTIVE, State.LOGON_SENT):
-            core.send_logout(text, now_ms)
+            core.send_logout(text, now_ms, status=SessionStatus.LOGOUT_COMPLETE)
             core.deadline_ms = now_ms + core.config.logout_timeout_ms
             core.move(Trigger.LOGOUT_SENT)
         return core.take_events()
+
+    # -- hours and resets
+
+    def refuse_logons(
+        self, text: str, status: SessionStatus = SessionStatus.LOGONS_NOT_ALLOWED
+    ) -> None:
+        """Answer Logons with a Logout that says why, until `accept_logons`.
+
+        It says so to an authenticated peer only, and takes no number of either side. Who is logged
+        on stays: see `end_session`. `status` is SessionStatus(1409), under FIXT.
+        """
+        self._core.closed_text = text
+        self._core.closed_status = status
+
+    def accept_logons(self) -> None:
+        """Let peers log on again."""
+        self._core.closed_text = None
+
+    def end_session(self, text: str, now_ms: int) -> list[Event]:
+        """Log the peer out, if there is one, and refuse Logons from now on."""
+        self.refuse_logons(text)
+        return self.logout(text, now_ms)
+
+    def reset(self) -> None:
+        """Begin both directions again at 1 and discard what was sent, while nobody is connected.
+
+        Raises:
+            LocalProtocolError: There is a connection.
+        """
+        if self.connection is not State.DISCONNECTED:
+            raise LocalProtocolError(f"reset while {self.connection.value}")
+        self._core.reset_out()
+        self._core.state.next_in = 1
 
     def reset_numbers(self, now_ms: int) -> list[Event]:
         """Ask for a reset of both directions on the live session: a Logon with 34=1 and 141=Y.
@@ -352,9 +341,11 @@ class Session:
         Our direction begins again at once, the peer's with its reply.
 
         Raises:
-            LocalProtocolError: Nobody is logged on.
+            LocalProtocolError: Nobody is logged on, or the version is FIX 4.0.
         """
         if not self.is_logged_on:
             raise LocalProtocolError(f"reset of numbers while {self.connection.value}")
+        if self.config.version is Version.FIX40:
+            raise LocalProtocolError("FIX.4.0 has no reset of a live session")
         self._logon.ask_for_reset(now_ms)
         return self._core.take_events()

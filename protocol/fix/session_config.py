@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
+from openoutcry.protocol.fix.dictionary import Dictionary
+from openoutcry.protocol.fix.enums import SessionStatus
 from openoutcry.protocol.fix.versions import Version
 
 
@@ -32,8 +34,12 @@ class MemoryState:
     next_out: int = 1
 
 
-#: Tells whether Username(553) and Password(554) are right; None stands for an absent field.
-Authenticate = Callable[[bytes | None, bytes | None], bool]
+#: Tells whether a user name and a password are right; None stands for an absent field. A
+#: SessionStatus says more: from INVALID_CREDENTIALS on why not (the peer reads it under FIXT only),
+#: below that yes, for the answer.
+Authenticate = Callable[[bytes | None, bytes | None], bool | SessionStatus]
+#: Takes NewPassword(925) of a Logon that is accepted; False where it does not comply.
+ChangePassword = Callable[[bytes], bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +51,8 @@ class SessionConfig:
     role: Role = Role.ACCEPTOR
     #: Of both, the session and its application messages; FIXT.1.1 belongs to 5.0 and later.
     version: Version = Version.FIX44
+    #: The version's, perhaps with fields of one's own or lenient; None is the strict one.
+    dictionary: Dictionary | None = field(default=None, repr=False)
     #: Initiator: the HeartBtInt(108) to ask for. The acceptor echoes what it is asked, between
     #: the two limits; 0 (no heartbeats) only passes where the lower limit is 0.
     heartbeat_s: int = 30
@@ -60,14 +68,25 @@ class SessionConfig:
     logout_timeout_ms: int = 5_000
     #: Whether the peer may send ResetSeqNumFlag(141)=Y.
     is_reset_allowed: bool = True
-    #: Initiator: ask for a reset with every Logon.
+    #: Initiator: ask for a reset with every Logon. FIX 4.0 has no way to say so: there both
+    #: directions begin at 1 because the two sides have agreed on it beforehand.
     reset_on_logon: bool = False
     #: Initiator: put NextExpectedMsgSeqNum(789) into the Logon.
     use_next_expected: bool = False
     #: Initiator: sent in the Logon. Acceptor: what the peer must send; `authenticate` comes first.
+    #: Before FIX 4.3 the password alone goes in RawData(96), and there is no user name.
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     authenticate: Authenticate | None = field(default=None, repr=False)
+    #: Initiator: NewPassword(925), under FIXT.
+    new_password: str | None = field(default=None, repr=False)
+    #: Acceptor: None takes no new passwords.
+    change_password: ChangePassword | None = field(default=None, repr=False)
+    #: Further fields of every message's header, such as SenderSubID(50), and of each Logon.
+    header: tuple[tuple[int, bytes], ...] = ()
+    logon_fields: tuple[tuple[int, bytes], ...] = field(default=(), repr=False)
+    #: Put LastMsgSeqNumProcessed(369) into every header, where the version has it.
+    sends_last_processed: bool = False
     #: Our MaxMessageSize(383) in bytes; 0 means no limit.
     max_message_size: int = 0
     #: The largest message that we may send: a peer whose 383 is below is refused. 0: no check.
@@ -78,6 +97,11 @@ class SessionConfig:
     served_types: frozenset[str] = frozenset("DFGH")
     #: Messages kept above a gap at most; what comes beyond is dropped, and asked for again later.
     max_queued: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.dictionary is not None and self.dictionary.version is not self.version:
+            labels = f"{self.dictionary.version.label} in a session of {self.version.label}"
+            raise ValueError(f"a dictionary of {labels}")
 
     @property
     def begin_string(self) -> str:

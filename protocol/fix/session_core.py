@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from openoutcry.protocol.fix.dictionary import Dictionary, dictionary
+from openoutcry.protocol.fix.enums import BusinessRejectReason, SessionStatus
 from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
 from openoutcry.protocol.fix.events import (
     Disconnect,
@@ -22,8 +24,10 @@ from openoutcry.protocol.fix.session_table import State, Trigger, next_state
 from openoutcry.protocol.fix.store import MessageStore
 from openoutcry.protocol.fix.versions import Version
 
-# Fields that FIXT.1.1 adds to the header and the Logon.
-_FIXT_TAGS = frozenset({1128, 1129, 1137, 1156, 1409})
+Fields = Iterable[tuple[int, bytes]]
+
+_ADMINISTRATIVE = frozenset("012345A")
+_BY_APPL_VER_ID = {version.appl_ver_id: version for version in Version if version.is_fixt}
 
 
 class SessionCore:
@@ -38,7 +42,9 @@ class SessionCore:
         self.heartbeat_s = 0
         #: MaxMessageSize(383) from the peer's Logon; 0 means none.
         self.peer_max_message_size = 0
-        self.outbox = Outbox(config, state, store)
+        #: What a message is held against, and what ours may say.
+        self.facts = config.dictionary or dictionary(config.version)
+        self.outbox = Outbox(config, state, store, self._own_header)
         self.gap = Gap(config.max_queued)
         self.events: list[Event] = []
         self.last_received_ms = 0
@@ -46,6 +52,11 @@ class SessionCore:
         self.test_request_ms: int | None = None
         #: When the peer's Logon or Logout is due.
         self.deadline_ms = 0
+        #: When the peer must have shown that it lives, where somebody wants to know.
+        self.probe_deadline_ms: int | None = None
+        #: Why no Logon is accepted now, None where they are; and its SessionStatus(1409).
+        self.closed_text: str | None = None
+        self.closed_status = SessionStatus.LOGONS_NOT_ALLOWED
         #: We asked for a reset of both directions, and the peer has not yet agreed.
         self.is_reset_pending = False
         self.sender = config.sender_comp_id.encode()
@@ -63,12 +74,53 @@ class SessionCore:
         events, self.events = self.events, []
         return events
 
+    def note_life(self, now_ms: int) -> None:
+        """Note that something has come."""
+        self.last_received_ms = now_ms
+        self.test_request_ms = None
+        self.probe_deadline_ms = None
+
+    # -- dictionaries
+
+    def application_version(self, message: Message) -> Version | None:
+        """Return the version of a message's content; None where ApplVerID(1128) is none of ours."""
+        code = message.get(1128)
+        if not code or not self.config.version.is_fixt or message.msg_type in _ADMINISTRATIVE:
+            return self.config.version
+        return _BY_APPL_VER_ID.get(code)
+
     def judge(self, message: Message) -> Problem | None:
-        """Hold a message against the dictionary."""
-        problem = validate(message)
-        if problem is not None and problem.ref_tag in _FIXT_TAGS and self.config.version.is_fixt:
-            return None
-        return problem
+        """Hold a message against the dictionary of its version."""
+        version = self.application_version(message)
+        if version is None:
+            text = "Unsupported application version: ApplVerID(1128)"
+            reason = Reason.UNSUPPORTED_APPLICATION_VERSION
+            return Problem(1128, message.msg_type, reason, text)
+        return validate(message, self._facts_of(version))
+
+    def _facts_of(self, version: Version) -> Dictionary:
+        if version is self.config.version:
+            return self.facts
+        facts = dictionary(version)
+        return facts.with_fields(lenient=True) if self.facts.is_lenient else facts
+
+    def _defined(self, msg_type: str, fields: Fields) -> Fields:
+        """Leave out what the session's version does not have in a message."""
+        allowed = self.facts.messages[msg_type].allowed
+        return [field for field in fields if field[0] in allowed]
+
+    def has_code(self, tag: int, code: int) -> bool:
+        """Whether the session's version has a code of a field."""
+        return b"%d" % code in self.facts.enumerations.get(tag, ())
+
+    def _own_header(self) -> Fields:
+        """Return what every header of ours has beside the usual."""
+        if self.config.sends_last_processed and 369 in self.facts.header_tags:
+            return [*self.config.header, (369, b"%d" % (self.state.next_in - 1))]
+        return self.config.header
+
+    def _route_back(self, message: Message) -> Fields:
+        return [field for field in route_back(message) if field[0] in self.facts.header_tags]
 
     # -- numbers
 
@@ -120,24 +172,27 @@ class SessionCore:
 
     # -- ways out
 
-    def send(
-        self,
-        msg_type: str,
-        fields: Iterable[tuple[int, bytes]],
-        now_ms: int,
-        *,
-        header: Iterable[tuple[int, bytes]] = (),
-        is_admin: bool = True,
+    def send(self, msg_type: str, fields: Fields, now_ms: int, *, header: Fields = ()) -> int:
+        """Number, record and queue an administrative message, without what the version lacks."""
+        fields = self._defined(msg_type, fields)
+        return self.outbox.send(msg_type, fields, now_ms, header=header, is_admin=True)
+
+    def send_application(
+        self, msg_type: str, fields: Fields, now_ms: int, *, header: Fields = ()
     ) -> int:
-        """Number, record and, where the connection is open for it, queue a message."""
+        """Number, record and, where the connection is open for it, queue a message.
+
+        Raises:
+            ValueError: It is larger than the peer takes.
+        """
         return self.outbox.send(
             msg_type,
             fields,
             now_ms,
             header=header,
-            is_admin=is_admin,
-            is_open=is_admin or self.connection is State.ACTIVE,
-            max_size=0 if is_admin else self.peer_max_message_size,
+            is_admin=False,
+            is_open=self.connection is State.ACTIVE,
+            max_size=self.peer_max_message_size,
         )
 
     def reject(
@@ -145,30 +200,30 @@ class SessionCore:
     ) -> int:
         """Send a Reject(3) with what the version lets it say."""
         fields = [(45, message.get(34) or b"0")]
-        if self.config.version >= Version.FIX42:
-            if ref_tag is not None:
-                fields.append((371, b"%d" % ref_tag))
-            if message.msg_type:
-                fields.append((372, message.msg_type.encode("latin-1")))
-            if self.config.version > Version.FIX42 or reason <= Reason.INVALID_MSG_TYPE:
-                fields.append((373, b"%d" % reason))
+        if ref_tag is not None:
+            fields.append((371, b"%d" % ref_tag))
+        if message.msg_type:
+            fields.append((372, message.msg_type.encode("latin-1")))
+        if self.has_code(373, reason):
+            fields.append((373, b"%d" % reason))
         if text:
             fields.append((58, text.encode()))
-        return self.send("3", fields, now_ms, header=route_back(message))
+        return self.send("3", fields, now_ms, header=self._route_back(message))
 
     def business_reject(
         self, message: Message, reason: int, now_ms: int, *, ref_id: bytes, text: str
     ) -> int:
         """Send a BusinessMessageReject(j), or what the version has in its place."""
-        if self.config.version < Version.FIX42:
+        if "j" not in self.facts.messages:
             return self.reject(message, reason, now_ms, ref_tag=None, text=text)
         fields = [(45, message.get(34) or b"0"), (372, message.msg_type.encode())]
         if ref_id:
             fields.append((379, ref_id))
-        fields.append((380, b"%d" % reason))
+        known = reason if self.has_code(380, reason) else BusinessRejectReason.OTHER
+        fields.append((380, b"%d" % known))
         if text:
             fields.append((58, text.encode()))
-        return self.send("j", fields, now_ms, header=route_back(message), is_admin=False)
+        return self.send_application("j", fields, now_ms, header=self._route_back(message))
 
     def refuse(
         self, message: Message, reason: int, ref_tag: int | None, text: str, now_ms: int
@@ -191,9 +246,16 @@ class SessionCore:
         self.refuse(message, reason, ref_tag, text, now_ms)
         self.fatal(text, text, now_ms)
 
-    def send_logout(self, text: str, now_ms: int) -> None:
+    def send_logout(self, text: str, now_ms: int, *, status: SessionStatus | None = None) -> None:
         """Send a Logout."""
-        self.send("5", [(58, text.encode())] if text else [], now_ms)
+        self.send("5", _logout_fields(text, status), now_ms)
+
+    def turn_away(self, number: int, text: str, status: SessionStatus, now_ms: int) -> None:
+        """Refuse a Logon with a Logout that takes no number, since it is not for the session."""
+        fields = self._defined("5", _logout_fields(text, status))
+        self.outbox.send_beside("5", number, fields, now_ms)
+        self.events.append(LoggedOut(text, by_peer=False))
+        self.close("Logon refused")
 
     def fatal(self, reason: str, text: str, now_ms: int) -> None:
         """Send a Logout that says why, past a running resend, and close at once."""
@@ -212,3 +274,13 @@ class SessionCore:
 def text_of(message: Message) -> str:
     """Return Text(58)."""
     return (message.get(58) or b"").decode("latin-1")
+
+
+def status_of(message: Message) -> int | None:
+    """Return SessionStatus(1409)."""
+    return as_int(message.get(1409))
+
+
+def _logout_fields(text: str, status: SessionStatus | None) -> Fields:
+    fields = [] if status is None else [(1409, b"%d" % status)]
+    return [*fields, (58, text.encode())] if text else fields

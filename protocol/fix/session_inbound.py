@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from openoutcry.protocol.fix.enums import BusinessRejectReason
+from openoutcry.protocol.fix.enums import BusinessRejectReason, SessionStatus
 from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
 from openoutcry.protocol.fix.events import (
     Application,
@@ -12,7 +12,7 @@ from openoutcry.protocol.fix.events import (
 )
 from openoutcry.protocol.fix.logon import as_int, too_low_text
 from openoutcry.protocol.fix.message import Message
-from openoutcry.protocol.fix.session_core import SessionCore, text_of
+from openoutcry.protocol.fix.session_core import SessionCore, status_of, text_of
 from openoutcry.protocol.fix.session_table import State
 from openoutcry.protocol.fix.stamps import parse_utc_ms
 
@@ -101,9 +101,9 @@ class Inbound:
         if handle is not None:
             handle(message, now_ms)
         elif msg_type in core.config.served_types or msg_type == "j":
-            core.events.append(
-                Application(message, message.get(43) == _YES, message.get(97) == _YES)
-            )
+            version = core.application_version(message) or core.config.version
+            is_poss_dup, is_poss_resend = message.get(43) == _YES, message.get(97) == _YES
+            core.events.append(Application(message, is_poss_dup, is_poss_resend, version))
         else:
             self._refuse_type(message, now_ms)
 
@@ -204,6 +204,9 @@ class Inbound:
         core.state.next_in = due
         if new_seq_no < due:
             self._reject_new_seq_no(message, due, new_seq_no, now_ms)
+        else:
+            text = f"NewSeqNo(36) of a gap fill must be above its MsgSeqNum(34), {due}"
+            core.refuse(message, Reason.VALUE_INCORRECT, 36, text, now_ms)
 
     def _on_sequence_reset(self, message: Message, now_ms: int) -> None:
         """Begin anew at NewSeqNo(36), whatever the message's own number."""
@@ -231,10 +234,10 @@ class Inbound:
         core = self._core
         is_ours = core.connection is State.LOGOUT_SENT
         core.take_number(as_int(message.get(34)) or 0)
-        core.events.append(LoggedOut(text_of(message), by_peer=not is_ours))
+        core.events.append(LoggedOut(text_of(message), not is_ours, status_of(message)))
         if not is_ours:
             core.outbox.abort_resend()
-            core.send_logout("", now_ms)
+            core.send_logout("", now_ms, status=SessionStatus.LOGOUT_COMPLETE)
         core.close("logout", is_error=False)
 
     def _on_second_logon(self, message: Message, now_ms: int) -> None:

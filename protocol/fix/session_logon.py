@@ -1,16 +1,19 @@
 """The exchange of Logons: the first one of a connection, and the one that resets a live session."""
 
+from openoutcry.protocol.fix.enums import SessionStatus
 from openoutcry.protocol.fix.events import LoggedOn, LoggedOut, RejectReceived
 from openoutcry.protocol.fix.logon import (
-    TAGS_WITH_REASON,
+    Credentials,
     as_int,
-    is_authentic,
+    credentials_of,
+    is_told,
+    judge_credentials,
     logon_fields,
     logon_objection,
 )
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.session_config import Role
-from openoutcry.protocol.fix.session_core import SessionCore, text_of
+from openoutcry.protocol.fix.session_core import SessionCore, status_of, text_of
 from openoutcry.protocol.fix.session_inbound import is_sending_time_off, passes_envelope
 from openoutcry.protocol.fix.session_table import State, Trigger
 
@@ -54,15 +57,21 @@ class LogonExchange:
             core.close("unknown CompIDs")
             return
         problem = core.judge(message)
-        if problem is not None and problem.ref_tag not in TAGS_WITH_REASON:
+        if problem is not None and not is_told(problem):
             core.close("invalid Logon")
             return
         number = as_int(message.get(34))
         if number is None or number < 1:
             core.close("invalid Logon")
             return
-        if not is_authentic(core.config, message):
-            core.fatal("not authorized", "Logon refused: not authorized", now_ms)
+        given = credentials_of(message, core.facts)
+        status = judge_credentials(core.config, given)
+        if status >= SessionStatus.INVALID_CREDENTIALS:
+            # The same words and number for all causes: a stranger learns nothing of the session.
+            core.turn_away(1, "Logon refused: not authorized", status, now_ms)
+            return
+        if core.closed_text is not None:
+            core.turn_away(core.state.next_out, core.closed_text, core.closed_status, now_ms)
             return
         if is_sending_time_off(core, message, now_ms):
             core.fatal("SendingTime", "SendingTime accuracy problem", now_ms)
@@ -79,7 +88,17 @@ class LogonExchange:
         if is_reset:
             core.reset_out()
             core.reset_in()
-        self._agree(message, number, now_ms, is_reset=is_reset, is_reply_due=True)
+        status = self._with_new_password(given, status)
+        self._agree(message, number, now_ms, is_reset=is_reset, status=status)
+
+    def _with_new_password(self, given: Credentials, status: SessionStatus) -> SessionStatus:
+        """Have a new password taken; return how the peer stands then."""
+        if given.new_password is None:
+            return status
+        change = self._core.config.change_password
+        if change is not None and change(given.new_password):
+            return SessionStatus.PASSWORD_CHANGED
+        return SessionStatus.NEW_PASSWORD_NOT_COMPLIANT
 
     def first_of_acceptor(self, message: Message, now_ms: int) -> None:
         """Judge the peer's answer to our Logon."""
@@ -88,8 +107,10 @@ class LogonExchange:
             return
         number = as_int(message.get(34)) or 0
         if message.msg_type == "5":
-            core.take_number(number)
-            core.events.append(LoggedOut(text_of(message), by_peer=True))
+            # Whether it took a number of the session is not known. Where it did, the next Logon
+            # shows a gap, which is filled; the other way round its number would be too low.
+            event = LoggedOut(text_of(message), by_peer=True, status=status_of(message))
+            core.events.append(event)
             core.close("Logon refused by the peer")
             return
         if message.msg_type == "3":
@@ -116,12 +137,21 @@ class LogonExchange:
         if is_reset:
             core.reset_in()
         core.is_reset_pending = False
-        self._agree(message, number, now_ms, is_reset=is_reset, is_reply_due=False)
+        self._agree(message, number, now_ms, is_reset=is_reset, status=None)
 
     def _agree(
-        self, logon: Message, number: int, now_ms: int, *, is_reset: bool, is_reply_due: bool
+        self,
+        logon: Message,
+        number: int,
+        now_ms: int,
+        *,
+        is_reset: bool,
+        status: SessionStatus | None,
     ) -> None:
-        """Complete the exchange of Logons, then repair what is missing on either side."""
+        """Complete the exchange of Logons, then repair what is missing on either side.
+
+        The acceptor answers with the peer's `status`; the initiator has none to tell.
+        """
         core = self._core
         expected = core.state.next_in
         core.heartbeat_s = as_int(logon.get(108)) or 0
@@ -130,9 +160,11 @@ class LogonExchange:
         core.take_number(number)
         peer_awaits = as_int(logon.get(789))
         before_reply = core.state.next_out
-        if is_reply_due:
-            core.send("A", self._fields(is_reset=is_reset, asked_by=logon), now_ms)
-        core.events.append(LoggedOn(core.heartbeat_s, is_reset))
+        if status is not None:
+            fields = self._fields(is_reset=is_reset, status=status, asked_by=logon)
+            core.send("A", fields, now_ms)
+        event = LoggedOn(core.heartbeat_s, is_reset, status_of(logon), text_of(logon))
+        core.events.append(event)
         if number > expected:
             core.gap.enqueue(number, None)
             core.open_gap(number - 1, now_ms, is_asked=self._uses_next_expected(logon))
@@ -143,15 +175,25 @@ class LogonExchange:
         """Whether our Logon carried NextExpectedMsgSeqNum(789): the peer then resends unasked."""
         config = self._core.config
         if config.role is Role.INITIATOR:
-            return config.use_next_expected and logon.get(789) is not None
-        return logon.get(789) is not None
+            return config.use_next_expected and bool(logon.get(789))
+        return bool(logon.get(789))
 
     def _fields(
-        self, *, is_reset: bool, asked_by: Message | None = None
+        self,
+        *,
+        is_reset: bool,
+        status: SessionStatus = SessionStatus.ACTIVE,
+        asked_by: Message | None = None,
     ) -> list[tuple[int, bytes]]:
         core = self._core
         return logon_fields(
-            core.config, core.state, core.heartbeat_s, is_reset=is_reset, asked_by=asked_by
+            core.config,
+            core.state,
+            core.facts,
+            core.heartbeat_s,
+            is_reset=is_reset,
+            status=status,
+            asked_by=asked_by,
         )
 
     def on_reset_logon(self, message: Message, now_ms: int) -> None:

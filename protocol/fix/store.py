@@ -9,12 +9,15 @@ never resent, a gap fill covers them.
 `MemoryStore` and `FileStore` (which keeps the sequence numbers, too) serve clients and tests.
 """
 
-from collections.abc import Iterator
-from typing import Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeAlias
 
 from openoutcry.protocol.fix.stamps import format_utc_ms, format_utc_s
 
 SOH = b"\x01"
+
+#: Neighbouring numbers, first to last: their messages, or None for such as are gap-filled.
+Run: TypeAlias = tuple[int, int, bytes | None]
 
 
 class MessageStore(Protocol):
@@ -26,16 +29,17 @@ class MessageStore(Protocol):
     def record(self, number: int, sending_time_ms: int, frame: bytes | None) -> None:
         """Keep a message before its first byte is sent; frame None means administrative."""
 
-    def resent(self, first: int, last: int, now_ms: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield every number from first to last with its frame made ready to be sent again.
+    def resent(self, first: int, last: int, now_ms: int) -> Iterator[Run]:
+        """Yield all numbers from first to last in runs, messages made ready to be sent again.
 
         Ready means 43=Y, 122 = the first SendingTime(52), a new 52 from now_ms, lengths computed
-        anew; nothing else changes. None stands for an administrative or unknown number: the
-        session merges them into a gap fill.
+        anew; nothing else changes. A run holds one message or more, or is of administrative and
+        unknown numbers; the session merges neighbours of the latter. A run is made when it is
+        asked for, and should not be much larger than what is sent at a time.
         """
 
-    def first_time(self, first: int, last: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield every number from first to last with its frame as it was first to be sent.
+    def first_time(self, first: int, last: int) -> Iterator[Run]:
+        """Yield all numbers from first to last in runs, messages as they were first to be sent.
 
         For messages that were numbered while a resend was running.
         """
@@ -55,19 +59,39 @@ class MemoryStore:
         if frame is not None:
             self._frames[number] = frame
 
-    def resent(self, first: int, last: int, now_ms: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield the numbers with frames marked as resent."""
-        for number, frame in self.first_time(first, last):
-            yield number, None if frame is None else mark_resent(frame, now_ms)
+    def resent(self, first: int, last: int, now_ms: int) -> Iterator[Run]:
+        """Yield runs of messages marked as resent."""
+        return as_resent(self.first_time(first, last), now_ms)
 
-    def first_time(self, first: int, last: int) -> Iterator[tuple[int, bytes | None]]:
-        """Yield the numbers with frames as recorded."""
-        for number in range(first, last + 1):
-            yield number, self._frames.get(number)
+    def first_time(self, first: int, last: int) -> Iterator[Run]:
+        """Yield runs of messages as recorded."""
+        return as_runs((number, self._frames.get(number)) for number in range(first, last + 1))
 
     def reset(self) -> None:
         """Forget all."""
         self._frames.clear()
+
+
+def as_runs(frames: Iterable[tuple[int, bytes | None]]) -> Iterator[Run]:
+    """Yield each message as a run of its own, and neighbours without one as a single run."""
+    empty_from = 0
+    number = 0
+    for number, frame in frames:
+        if frame is None:
+            empty_from = empty_from or number
+            continue
+        if empty_from:
+            yield empty_from, number - 1, None
+            empty_from = 0
+        yield number, number, frame
+    if empty_from:
+        yield empty_from, number, None
+
+
+def as_resent(runs: Iterable[Run], now_ms: int) -> Iterator[Run]:
+    """Yield runs of single messages as they go out again."""
+    for first, last, frame in runs:
+        yield first, last, None if frame is None else mark_resent(frame, now_ms)
 
 
 def mark_resent(frame: bytes, now_ms: int) -> bytes:

@@ -31,22 +31,22 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MessageSto
 def test_messages_come_back_as_recorded(store: MessageStore) -> None:
     store.record(1, NOW_MS, None)
     store.record(2, NOW_MS, one(2))
-    assert list(store.first_time(1, 3)) == [(1, None), (2, one(2)), (3, None)]
+    assert list(store.first_time(1, 3)) == [(1, 1, None), (2, 2, one(2)), (3, 3, None)]
 
 
 def test_resent_messages_are_marked(store: MessageStore) -> None:
     store.record(1, NOW_MS, one(1))
     store.record(2, NOW_MS, None)
     assert list(store.resent(1, 2, NOW_MS + 5)) == [
-        (1, mark_resent(one(1), NOW_MS + 5)),
-        (2, None),
+        (1, 1, mark_resent(one(1), NOW_MS + 5)),
+        (2, 2, None),
     ]
 
 
 def test_a_reset_discards(store: MessageStore) -> None:
     store.record(1, NOW_MS, one(1))
     store.reset()
-    assert list(store.first_time(1, 1)) == [(1, None)]
+    assert list(store.first_time(1, 1)) == [(1, 1, None)]
 
 
 def test_marking_changes_the_header_only() -> None:
@@ -71,7 +71,7 @@ def test_numbers_and_messages_outlive_the_process(tmp_path: Path) -> None:
     again = FileStore(tmp_path / "a" / "b")
     assert (again.next_in, again.next_out) == (9, 5)
     assert not again.is_empty
-    assert [f is None for _, f in again.first_time(1, 4)] == [False, True, False, True]
+    assert [f is None for _, _, f in again.first_time(1, 4)] == [False, True, False, True]
     again.close()
 
 
@@ -97,7 +97,7 @@ def test_a_torn_last_record_is_cut_off(tmp_path: Path, torn: int) -> None:
     again = FileStore(tmp_path)
     assert again.next_out == 2
     again.record(2, NOW_MS, None)
-    assert list(again.first_time(1, 2)) == [(1, one(1)), (2, None)]
+    assert list(again.first_time(1, 2)) == [(1, 1, one(1)), (2, 2, None)]
     again.close()
 
 

@@ -82,19 +82,19 @@ FIRST_MESSAGE = [
     Case(
         "wrong password",
         [(f"{LOGON}|553=me|554=guess", [logout(1, "Logon refused: not authorized"), "closed"])],
-        (1, 2),
+        (1, 1),
         {"username": "me", "password": "secret"},
     ),
     Case(
         "wrong user name: the same words",
         [(f"{LOGON}|553=you|554=secret", [logout(1, "Logon refused: not authorized"), "closed"])],
-        (1, 2),
+        (1, 1),
         {"username": "me", "password": "secret"},
     ),
     Case(
         "no credentials: the same words",
         [(LOGON, [logout(1, "Logon refused: not authorized"), "closed"])],
-        (1, 2),
+        (1, 1),
         {"username": "me", "password": "secret"},
     ),
     Case(

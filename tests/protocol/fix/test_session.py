@@ -85,12 +85,12 @@ def test_the_owner_may_reject_by_itself(bench: Bench) -> None:
     assert isinstance(event, Application)
     assert bench.session.reject(event.message, 5, bench.now_ms, ref_tag=44, text="off tick") == 2
     number = bench.session.business_reject(
-        event.message, 8, bench.now_ms, ref_id=b"x", text="too fast"
+        event.message, 6, bench.now_ms, ref_id=b"x", text="not you"
     )
     assert number == 3
     assert bench.act([]) == [
         "35=3|34=2|45=2|371=44|372=D|373=5|58=off tick",
-        "35=j|34=3|45=2|372=D|379=x|380=8|58=too fast",
+        "35=j|34=3|45=2|372=D|379=x|380=6|58=not you",
     ]
 
 
@@ -272,7 +272,7 @@ def test_the_initiator_is_told_why_it_is_refused() -> None:
     bench.connect()
     assert bench.receive("35=5|34=1|58=not now") == ["closed"]
     assert bench.events[0] == LoggedOut("not now", by_peer=True)
-    assert bench.numbers == (2, 2)
+    assert bench.numbers == (1, 2)
 
 
 def test_the_initiator_resends_what_the_acceptor_awaits() -> None:
@@ -298,15 +298,16 @@ def test_credentials_may_be_judged_by_a_function() -> None:
     bench = Bench(authenticate=authenticate)
     assert bench.log_on(f"{LOGON}|553=ali|554=please")[-1] == "closed"
     bench.cut()
-    assert bench.log_on(f"{LOGON}|553=ali|554=open sesame") == ["35=A|34=2|98=0|108=30"]
+    assert bench.log_on(f"{LOGON}|553=ali|554=open sesame") == ["35=A|34=1|98=0|108=30"]
     assert seen == [(b"ali", b"please"), (b"ali", b"open sesame")]
 
 
-def test_a_refused_stranger_changes_no_number_of_the_peers() -> None:
+def test_a_refused_stranger_changes_no_number_and_learns_none() -> None:
     bench = Bench(password="secret")
-    bench.state.next_in = 5
-    bench.log_on(f"{LOGON}|141=Y|554=guess")
-    assert bench.state.next_in == 5
+    bench.state.next_in, bench.state.next_out = 5, 7
+    sent = bench.log_on(f"{LOGON}|141=Y|554=guess")
+    assert sent == ["35=5|34=1|58=Logon refused: not authorized", "closed"]
+    assert bench.numbers == (5, 7)
 
 
 def test_other_versions_and_names_go_through() -> None:
