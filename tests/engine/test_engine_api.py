@@ -21,6 +21,8 @@ from openoutcry.engine import (
     api,
     cancels,
     day_end,
+    mass_cancel,
+    mass_status,
     new_orders,
     replaces,
 )
@@ -300,6 +302,51 @@ def test_replace_and_day_end():
     (report,) = engine.process(day_end())
     assert (report["kind"], report["cl_ord_id"]) == (ReportKind.EXPIRED, b"b")
     assert engine.open_orders == 0
+
+
+def test_mass_cancel_and_mass_status():
+    engine = Engine(2, SMALL)
+    orders = new_orders(
+        4, cl_ord_id=list("abcd"), session=[1, 1, 2, 1], side=["buy", "sell", "buy", "buy"]
+    )
+    orders["symbol"], orders["price_ticks"], orders["qty_lots"] = [0, 1, 1, 1], [5, 9, 5, 5], 1
+    engine.process(orders)
+    told = engine.process(mass_status(session=1, cl_ord_id=b"s"))
+    assert told["cl_ord_id"].tolist() == [b"a", b"b", b"d", b"s"]
+    assert told["orig_cl_ord_id"].tolist() == [b"s"] * 3 + [b""]
+    assert told["kind"].tolist() == [ReportKind.MASS_STATUS] * 3 + [ReportKind.MASS_STATUS_END]
+    gone = engine.process(mass_cancel(session=1, symbol=1, side="buy"))
+    assert gone["cl_ord_id"].tolist() == [b"d", b""]
+    gone = engine.process(mass_cancel(session=1))
+    assert gone["cl_ord_id"].tolist() == [b"a", b"b", b""]
+    assert gone[-1]["qty_lots"] == 2
+    assert engine.open_orders == 1
+
+
+def test_a_mass_cancel_makes_its_own_room():
+    count = SMALL.open_orders
+    engine = Engine(capacity=SMALL)
+    engine.process(new_orders(count, id0=range(count), side="buy", price_ticks=1, qty_lots=1))
+    reports = engine.process(mass_cancel())
+    assert reports["id0"].tolist() == [*range(count), 0]
+    assert engine.open_orders == 0
+
+
+@pytest.mark.parametrize("make", [mass_cancel, mass_status])
+@pytest.mark.parametrize(
+    ("fields", "kind", "sentence"),
+    [
+        ({"side": "both"}, ValueError, "side must be 'buy' (1) or 'sell' (2), not 'both'"),
+        ({"symbol": 1.0}, TypeError, "symbol must be integers, not 1.0"),
+        ({"account": -1}, ValueError, f"account must be 0 to {(1 << 32) - 1}, not -1"),
+        ({"symbol": [0, 1]}, ValueError, "symbol has 2 values, and there are 1 commands"),
+        ({"order_id": 5}, TypeError, "a command has no field 'order_id': use id0"),
+    ],
+)
+def test_a_mass_request_takes_no_other_fields(make, fields, kind, sentence):
+    with pytest.raises(kind) as raised:
+        make(**fields)
+    assert str(raised.value) == sentence
 
 
 def test_equal_commands_give_equal_hashes_whatever_the_batches():

@@ -363,6 +363,7 @@ def test_a_sweep_by_number_makes_room_too():
         (lambda b: b.limit(3, 1, 1), ValueError, "side must be 'buy' or 'sell', not 3"),
         (lambda b: b.market(None, 1), ValueError, "side must be 'buy' or 'sell', not None"),
         (lambda b: b.depth("ask"), ValueError, "side must be 'buy' or 'sell', not 'ask'"),
+        (lambda b: b.cancel_all(""), ValueError, "side must be 'buy' or 'sell', not ''"),
         (
             lambda b: b.limit("buy", 1, 1, "gtd"),
             ValueError,
@@ -600,6 +601,26 @@ def test_batches_bring_orders_up_to_date(book):
     assert book.end_day() == 1
     assert state(orders[1]) == ("EXPIRED", 0, 0)
     assert book.open_orders == 0
+
+
+def test_all_orders_are_canceled_at_once(book):
+    bids = [book.limit("buy", price, 5) for price in (9, 8, 9)]
+    asks = [book.limit("sell", price, 5, "day") for price in (12, 11)]
+    number = book.place("sell", 13, 1, id=0)
+    book.limit("sell", 9, 7)
+    assert book.cancel_all("sell") == 3
+    assert [state(order) for order in asks] == [("CANCELED", 0, 0)] * 2
+    assert [state(order) for order in bids] == [
+        ("FILLED", 5, 0),
+        ("NEW", 0, 5),
+        ("PARTIALLY_FILLED", 2, 3),
+    ]
+    assert number not in book
+    book.engine.process(new_orders(1, id0=50, side=Side.SELL, price_ticks=20, qty_lots=2))
+    assert (book.cancel_all(), book.cancel_all()) == (3, 0)
+    assert [order.status.name for order in bids] == ["FILLED", "CANCELED", "CANCELED"]
+    assert book.open_orders == 0
+    assert book.limit("buy", 9, 5).is_open
 
 
 def test_a_number_used_again_by_a_batch_is_another_order(book):
