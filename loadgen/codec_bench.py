@@ -28,20 +28,20 @@ from openoutcry.protocol.binary.layouts import REPORT_VALUES as BINARY_VALUES
 from openoutcry.protocol.binary.layouts import SPARE_BYTES as BINARY_SPARE
 from openoutcry.protocol.binary.messages import decode_client_message
 from openoutcry.protocol.fix.decode import decode_message as decode_fix
-from openoutcry.protocol.fix.encode import (
-    MAX_REPORT_BYTES,
-    NONE,
+from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES, NONE
+from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_VALUES
+from openoutcry.protocol.fix.encode import encode_execution_report as encode_fix
+from openoutcry.protocol.fix.encode_frame import (
     SESSION_TEXT,
     session_text,
     text_table,
     time_cache,
 )
-from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_VALUES
-from openoutcry.protocol.fix.encode import encode_execution_report as encode_fix
 from openoutcry.protocol.fix.layouts import ORDER as FIX_ORDER
 from openoutcry.protocol.fix.layouts import ORDER_FIELDS as FIX_FIELDS
 from openoutcry.protocol.fix.layouts import SPARE_BYTES as FIX_SPARE
 from openoutcry.protocol.fix.store import seal
+from openoutcry.protocol.fix.versions import Version
 
 _MS = 1_700_000_000_000
 _STAMP = b"20231114-22:13:20.%03d"
@@ -103,6 +103,7 @@ def fix_reports(count: int) -> NDArray[Any]:
         row["order_qty"] = row["leaves_qty"] = row["cum_qty"] = row["last_qty"] = 1 + n % 90_000
         row["qty_scale"] = 5
         row["text"] = row["ord_rej_reason"] = row["cxl_rej_reason"] = NONE
+        row["restatement"] = NONE
         row["exec_type"], row["ord_status"] = ord("F" if is_trade else "0"), ord("0") + is_trade
         row["side"], row["ord_type"], row["tif"] = 1 + n % 2, 2, 1
         row["liquidity"], row["has_price"], row["has_last"] = is_trade, 1, is_trade
@@ -223,7 +224,7 @@ def bench_codec(messages: int = 2_000, rounds: int = 50, runs: int = 5) -> dict[
     )
 
     sessions = np.zeros(1, SESSION_TEXT)
-    sessions[0] = session_text("FIX.4.4", "OPENOUTCRY", "CLIENT0001")
+    sessions[0] = session_text(Version.FIX44, "OPENOUTCRY", "CLIENT0001")
     texts, lengths = text_table(["unused"])
     times, values = time_cache(), fix_reports(messages)
     out = np.zeros(messages * 320 + MAX_REPORT_BYTES, np.uint8)

@@ -219,5 +219,5 @@ class FixSessions:
         session = self.by_number.get(entry.number)
         if session is None:
             session = self.by_number[entry.number] = FixSession(self.gateway, entry)
-            self.gateway.set_comp_ids(entry.number, name)
+            self.gateway.set_comp_ids(entry.number, name, entry.versions[-1])
         return session

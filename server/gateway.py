@@ -25,9 +25,15 @@ from openoutcry.protocol.binary.encode import encode_execution_report as encode_
 from openoutcry.protocol.binary.layouts import ORDER_FIELDS as BINARY_ORDER_FIELDS
 from openoutcry.protocol.binary.layouts import REPORT_VALUES as BINARY_REPORT_VALUES
 from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_REPORT_VALUES
-from openoutcry.protocol.fix.encode import SESSION_TEXT, session_text, text_table, time_cache
+from openoutcry.protocol.fix.encode_frame import (
+    SESSION_TEXT,
+    session_text,
+    text_table,
+    time_cache,
+)
 from openoutcry.protocol.fix.layouts import ORDER_FIELDS as FIX_ORDER_FIELDS
 from openoutcry.protocol.fix.stamps import format_utc_ms
+from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.binary_gateway import BinarySessions
 from openoutcry.server.config import Config
 from openoutcry.server.connection import BinaryConnection, Connection, FixConnection
@@ -166,10 +172,10 @@ class Gateway:
         self._spin_ns = self.config.gateway.spin_us * 1000
         self._sleeping = int(self._words.ctypes.data) + GatewayWord.SLEEPING * 8
 
-    def set_comp_ids(self, number: int, comp_id: str) -> None:
-        """Prepare what the kernels need of a FIX session's CompIDs."""
+    def set_comp_ids(self, number: int, comp_id: str, version: Version) -> None:
+        """Prepare what the kernels need of a FIX session's CompIDs and version."""
         venue = self.config.venue.comp_id
-        self._session_texts[number] = session_text("FIX.4.4", venue, comp_id)
+        self._session_texts[number] = session_text(version, venue, comp_id)
         row = self._comp_ids[number]
         for side, name in (("sender", comp_id), ("target", venue)):
             row[f"{side}_len"] = len(name)

@@ -116,6 +116,7 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
     from openoutcry.engine.enums import CommandKind
     from openoutcry.engine.pack import FIRST_BYTE
     from openoutcry.engine.state import ShardWord
+    from openoutcry.protocol.fix.versions import Version
     from openoutcry.server.control import ControlRing, define_symbols
     from openoutcry.server.gateway import Gateway
     from openoutcry.server.memory import VenueMemory
@@ -130,7 +131,7 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
         define_symbols([ControlRing(memory, 0)], config)
         gateway = Gateway(config, memory, folder)
         gateways.append(gateway)
-        gateway.set_comp_ids(1, "WARM")
+        gateway.set_comp_ids(1, "WARM", Version.FIX44)
         session = gateway.fix.registry.find("WARM", PROTOCOL_FIX, "FIX.4.4")
         assert session is not None
         order = gateway.orders.command(CommandKind.STATUS, session.number, 1)

@@ -1,4 +1,4 @@
-"""The encode kernels write byte for byte what simplefix and decimal write."""
+"""The encode kernels write byte for byte what simplefix and decimal write, in every version."""
 
 from typing import Any
 
@@ -9,19 +9,27 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from oracle import fix_encoder as oracle
 
+from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.encode import (
     MAX_REPORT_BYTES,
     NONE,
+    PARTIES_MAX,
     REPORT_VALUES,
-    SESSION_TEXT,
-    TEXT_MAX,
+    ROUTE_MAX,
     encode_cancel_reject,
     encode_execution_report,
+)
+from openoutcry.protocol.fix.encode_frame import (
+    SESSION_TEXT,
+    TEXT_MAX,
     session_text,
     text_table,
     time_cache,
 )
+from openoutcry.protocol.fix.message import parse
 from openoutcry.protocol.fix.stamps import format_utc_ms
+from openoutcry.protocol.fix.validate import validate
+from openoutcry.protocol.fix.versions import Version
 
 INT64_MAX = (1 << 63) - 1
 INT64_MIN = -(1 << 63)
@@ -54,6 +62,10 @@ PLAIN: dict[str, Any] = {
     "ord_rej_reason": NONE,
     "cxl_rej_reason": NONE,
     "cxl_rej_response_to": 1,
+    "restatement": NONE,
+    "route": [],
+    "parties": [],
+    "exec_trans_type": 0,
     "exec_type": "0",
     "ord_status": "0",
     "side": 1,
@@ -63,14 +75,24 @@ PLAIN: dict[str, Any] = {
     "has_price": 1,
     "has_last": 0,
     "poss_dup": 0,
+    "is_copy": 0,
 }
-SESSION = oracle.SessionTexts("FIX.4.4", "OPENOUTCRY", "CLIENT01")
+SESSION = oracle.SessionTexts(Version.FIX44, "OPENOUTCRY", "CLIENT01")
 _TEXTS = {"cl_ord_id": ("id", 5), "orig_cl_ord_id": ("orig", 5), "symbol": ("symbol", 3)}
 _TEXTS["account"] = ("account", 4)
 
 
-def make_row(values: dict[str, Any]) -> Any:
-    """Return one REPORT_VALUES row; a text is row 1 of the table of texts."""
+def raw_fields(fields: list[tuple[int, str]]) -> Any:
+    """Return fields as they go over the wire, with the room behind that the kernels may read."""
+    text = "".join(f"{tag}={value}\x01" for tag, value in fields).encode("latin-1")
+    return np.frombuffer(text + b"\xee" * 7, np.uint8)
+
+
+def make_row(values: dict[str, Any], arenas: list[Any]) -> Any:
+    """Return one REPORT_VALUES row; a text is row 1 of the table of texts.
+
+    `arenas` takes what the row holds addresses of.
+    """
     rows = np.zeros(1, REPORT_VALUES)
     row = rows[0]
     for key, value in values.items():
@@ -83,6 +105,10 @@ def make_row(values: dict[str, Any]) -> Any:
             row["text"] = 1 if value else NONE
         elif key in {"exec_type", "ord_status"}:
             row[key] = ord(value)
+        elif key in {"route", "parties"}:
+            arenas.append(raw_fields(value))
+            row[key] = arenas[-1].ctypes.data
+            row[f"{key}_len"] = len(arenas[-1]) - 7
         else:
             row[key] = value
     return rows
@@ -92,10 +118,12 @@ def encode(
     kernel: Any, values: dict[str, Any], session: oracle.SessionTexts = SESSION, pos: int = 0
 ) -> bytes:
     sessions = np.zeros(2, SESSION_TEXT)
-    sessions[1] = session_text(session.begin_string, session.sender, session.target)
+    sessions[1] = session_text(session.version, session.sender, session.target)
     texts, lengths = text_table(["another text", values["text"] or "unused"])
     out = np.full(pos + MAX_REPORT_BYTES + 64, GUARD, np.uint8)
-    end = kernel(out, pos, sessions, 1, texts, lengths, time_cache(), make_row(values), 0)
+    arenas: list[Any] = []
+    row = make_row(values, arenas)
+    end = kernel(out, pos, sessions, 1, texts, lengths, time_cache(), row, 0)
     assert (out[:pos] == GUARD).all(), "wrote before its position"
     assert (out[pos + MAX_REPORT_BYTES :] == GUARD).all(), "wrote behind its room"
     return bytes(out[pos:end])
@@ -157,6 +185,20 @@ utc_ms = st.one_of(
     st.sampled_from([0, 999, 1000, YEAR_9999_MS, 951_782_400_000, 4_107_542_399_999]),
 )
 flag = st.integers(0, 1)
+
+
+def fields_of(tags: tuple[int, ...], most: int) -> st.SearchStrategy[list[tuple[int, str]]]:
+    """Return strategies of each tag once or not at all, `most` bytes in all at most."""
+    room = most // len(tags) - 5
+    value = st.text(
+        st.characters(min_codepoint=0x21, max_codepoint=0xFF), min_size=1, max_size=room
+    )
+    texts = st.lists(st.one_of(st.none(), value), min_size=len(tags), max_size=len(tags))
+    return texts.map(
+        lambda each: [(tag, text) for tag, text in zip(tags, each, strict=True) if text is not None]
+    )
+
+
 rows = st.fixed_dictionaries(
     {
         "seq_num": number,
@@ -178,6 +220,10 @@ rows = st.fixed_dictionaries(
         "ord_rej_reason": st.integers(-1, 99),
         "cxl_rej_reason": st.integers(-1, 99),
         "cxl_rej_response_to": st.integers(1, 2),
+        "restatement": st.integers(-1, 99),
+        "route": fields_of((128, 129, 145), ROUTE_MAX),
+        "parties": fields_of((448, 447, 452), PARTIES_MAX - 6),
+        "exec_trans_type": st.sampled_from([0, 3]),
         "exec_type": st.sampled_from("0458CFI"),
         "ord_status": st.sampled_from("012458C"),
         "side": st.integers(1, 2),
@@ -187,21 +233,64 @@ rows = st.fixed_dictionaries(
         "has_price": flag,
         "has_last": flag,
         "poss_dup": flag,
+        "is_copy": flag,
     }
 )
 sessions = st.builds(
     oracle.SessionTexts,
-    st.sampled_from(["FIX.4.4", "FIX.4.2", "FIXT.1.1"]),
+    st.sampled_from(Version),
     text_of(32),
     text_of(32),
 )
 
 
-@settings(max_examples=400, deadline=None)
+def parties_of(version: Version, fields: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """Return party fields as the version has them."""
+    if version <= Version.FIX42:
+        return [(tag, value) for tag, (_, value) in zip((109, 76), fields, strict=False)]
+    return fields and [(453, "1"), *fields]
+
+
+@settings(max_examples=1000, deadline=None)
 @given(rows, sessions, st.integers(0, 9))
 @example(PLAIN | {"poss_dup": 1}, SESSION, 3)
 def test_bytes_equal_the_plain_encoder(values, session, pos):
-    check_both(values, session, pos)
+    parties = parties_of(session.version, values["parties"])
+    check_both(values | {"parties": parties}, session, pos)
+
+
+@settings(max_examples=600, deadline=None)
+@given(rows, sessions, st.data())
+def test_every_version_accepts_its_messages(values, session, data):
+    facts = dictionary(session.version)
+
+    def one_of(tag: int) -> str:
+        codes = facts.enumerations.get(tag)
+        return data.draw(st.sampled_from(sorted(codes))).decode() if codes else "0"
+
+    values = values | {
+        # What the engine never reports, and what these versions' whole numbers cannot say.
+        **{name: abs(values[name]) % 10**10 for name in ("order_qty", "leaves_qty", "cum_qty")},
+        **{name: abs(values[name]) % 10**10 for name in ("last_qty", "price", "last_px", "avg_px")},
+        **dict.fromkeys(("price_scale", "avg_px_scale"), min(values["price_scale"], 8)),
+        "qty_scale": 0 if session.version < Version.FIX42 else min(values["qty_scale"], 8),
+        "seq_num": values["seq_num"] % 10**15 + 1,
+        "exec_id": values["exec_id"] % 10**17,
+        "exec_type": one_of(150),
+        "ord_status": one_of(39),
+        "ord_rej_reason": int(one_of(103)),
+        "cxl_rej_reason": int(one_of(102)),
+        "restatement": int(one_of(378)),
+        "cl_ord_id": values["cl_ord_id"] or "1",
+        "orig_cl_ord_id": values["orig_cl_ord_id"] or "1",
+        "sending_time_ms": values["orig_sending_time_ms"],
+        "tif": min(values["tif"], 6),
+        "route": [field for field in values["route"] if field[0] in facts.header_tags],
+        "parties": parties_of(session.version, [(448, "FIRM"), (447, "D"), (452, "1")]),
+    }
+    for kernel in (encode_execution_report, encode_cancel_reject):
+        message = encode(kernel, values, session)
+        assert validate(parse(message), facts) is None, message
 
 
 def test_a_usual_report():
@@ -288,7 +377,7 @@ def test_body_length_around_its_digits():
         ),
         **dict.fromkeys(("price_scale", "qty_scale", "avg_px_scale"), 18),
     }
-    session = oracle.SessionTexts("FIXT.1.1", "V" * 32, "C" * 32)
+    session = oracle.SessionTexts(Version.FIX50SP2, "V" * 32, "C" * 32)
     lengths = set()
     for size in range(1, TEXT_MAX + 1):
         values = long | {"text": "t" * size}
@@ -299,18 +388,19 @@ def test_body_length_around_its_digits():
     assert {998, 999, 1000, 1001} <= lengths
     short = PLAIN | {"seq_num": 1, "order_id": 0, "account": "", "orig_cl_ord_id": ""}
     for cl_ord_id in ("", "1", "12", "123", "1234", "12345", "1" * 20):
-        check_both(short | {"cl_ord_id": cl_ord_id}, oracle.SessionTexts("FIX.4.4", "V", "C"))
+        check_both(short | {"cl_ord_id": cl_ord_id}, oracle.SessionTexts(Version.FIX44, "V", "C"))
 
 
 def test_one_cache_serves_rising_and_falling_times():
     sessions = np.zeros(1, SESSION_TEXT)
-    sessions[0] = session_text("FIX.4.4", "VENUE", "CLIENT")
+    sessions[0] = session_text(Version.FIX44, "VENUE", "CLIENT")
     texts, lengths = text_table([])
     times = time_cache()
     out = np.zeros(MAX_REPORT_BYTES, np.uint8)
     day_end = 1_709_251_199_999
     for ms in (0, 5, day_end, day_end + 1, day_end - 1000, 0, 68_169_600_000, 1_000):
-        rows = make_row(PLAIN | {"sending_time_ms": ms, "transact_time_ns": (ms + 999) * 1_000_000})
+        times_of = {"sending_time_ms": ms, "transact_time_ns": (ms + 999) * 1_000_000}
+        rows = make_row(PLAIN | times_of, [])
         end = encode_execution_report(out, 0, sessions, 0, texts, lengths, times, rows, 0)
         message = bytes(out[:end])
         assert b"\x0152=" + format_utc_ms(ms) + b"\x01" in message
@@ -319,7 +409,7 @@ def test_one_cache_serves_rising_and_falling_times():
 
 def test_texts_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="too long"):
-        session_text("FIX.4.4", "V" * 40, "C" * 40)
+        session_text(Version.FIX44, "V" * 40, "C" * 40)
     with pytest.raises(ValueError, match="58"):
         text_table(["a\x01b"])
     with pytest.raises(ValueError, match="58"):
