@@ -5,7 +5,6 @@ import hmac
 from dataclasses import dataclass, field
 
 from openoutcry.protocol.fix.dictionary import Dictionary
-from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
 from openoutcry.protocol.fix.enums import SessionStatus
 from openoutcry.protocol.fix.message import Message, Problem
 from openoutcry.protocol.fix.session_config import Role, SessionConfig, SessionState
@@ -13,10 +12,8 @@ from openoutcry.protocol.fix.session_config import Role, SessionConfig, SessionS
 _YES = b"Y"
 _PASSWORD = 554
 
-# Fields whose fault is told with a Logout, in place of a silent close; not where the version does
-# not have them.
+# Fields whose fault is told with a Logout, in place of a silent close.
 _TAGS_WITH_REASON = frozenset({98, 108, 141, 383, 464, 789, 1137})
-_STRANGE = frozenset({Reason.UNDEFINED_TAG, Reason.TAG_NOT_DEFINED_FOR_MESSAGE})
 
 
 def as_int(value: bytes | None) -> int | None:
@@ -33,7 +30,7 @@ def too_low_text(expected: int, received: int) -> str:
 
 def is_told(problem: Problem) -> bool:
     """Whether what is wrong with a Logon is worth a Logout that says it."""
-    return problem.ref_tag in _TAGS_WITH_REASON and problem.reason not in _STRANGE
+    return problem.ref_tag in _TAGS_WITH_REASON
 
 
 def logon_objection(config: SessionConfig, state: SessionState, logon: Message) -> str:

@@ -129,7 +129,8 @@ class Inbound:
             return
         first_sent = message.get(122)
         if not first_sent:
-            reason = Reason.REQUIRED_TAG_MISSING if first_sent is None else Reason.NO_VALUE
+            is_empty = (122, b"") in message.fields
+            reason = Reason.NO_VALUE if is_empty else Reason.REQUIRED_TAG_MISSING
             core.refuse(message, reason, 122, "OrigSendingTime(122) required", now_ms)
             return
         first_ms, sent_ms = parse_utc_ms(first_sent), parse_utc_ms(message.get(52) or b"")

@@ -104,8 +104,9 @@ class Bench:
         self.connect()
         return self.receive(text)
 
-    def receive(self, text: str, *, begin: str = "FIX.4.4") -> list[str]:
+    def receive(self, text: str, *, begin: str | None = None) -> list[str]:
         """Give the session a message, and return what it sends; `closed` at the end says that."""
+        begin = begin or self.config.begin_string
         one = frame(text, sender="THEM", target="US", now_ms=self.now_ms, begin=begin)
         return self._out(self.session.receive(one, self.now_ms))
 
