@@ -58,6 +58,8 @@ class LogonExchange:
             return
         problem = core.judge(message)
         if problem is not None and not is_told(problem):
+            # The owner may know what the peer is not told.
+            core.events.append(LoggedOut(problem.text, by_peer=False))
             core.close("invalid Logon")
             return
         number = as_int(message.get(34))

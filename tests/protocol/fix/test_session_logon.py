@@ -164,6 +164,15 @@ def test_the_initiator_gets_in_later_whether_the_refusal_took_a_number_or_not(
 
 
 @all_versions
+def test_an_invalid_logon_is_closed_and_the_owner_knows_why(version: Version) -> None:
+    bench = Bench(version=version)
+    assert bench.log_on(logon(version, 1, "|4999=what")) == ["closed"]
+    assert bench.numbers == (1, 1)
+    text = "Undefined tag: tag 4999"
+    assert bench.events[0] == LoggedOut(text, by_peer=False)
+
+
+@all_versions
 def test_hours(version: Version) -> None:
     bench = Bench(version=version)
     bench.state.next_in, bench.state.next_out = 5, 7
