@@ -154,6 +154,8 @@ class GatewayCounter(IntEnum):
     #: Gauges, stored: connections now, and sessions logged on.
     CONNECTIONS = 48
     SESSIONS = 52
+    #: Messages above a session's throttle: refused, or held for a later window.
+    THROTTLED = 56
     #: Not by protocol.
     READ_CALLS = 60
     WRITE_CALLS = 61

@@ -1,9 +1,9 @@
 """Binary sessions of a gateway: logon, recovery, and the frames that the kernel leaves to
 Python."""
 
-import hmac
+import functools
 import logging
-from collections.abc import Iterator
+from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -14,6 +14,8 @@ from openoutcry.protocol.binary import session as bs
 from openoutcry.protocol.binary.enums import LogoutReason, RejectReason
 from openoutcry.protocol.binary.frames import encode_frame
 from openoutcry.protocol.binary.messages import Reject, SymbolDefinition
+from openoutcry.server.credentials import Given, Verdict
+from openoutcry.server.departures import Trigger
 from openoutcry.server.sessions import (
     PROTOCOL_BINARY,
     SOURCE_ADMINISTRATIVE,
@@ -42,7 +44,7 @@ class BinaryLink:
         self.connection = connection
         self.entry: SessionEntry | None = None
         self.number = 0
-        self._repeating: Iterator[bytes] | None = None
+        self._departure: Trigger = "connection_lost"
         self.session = bs.BinarySession(
             gateway.now_ms(), logon_timeout_ms=gateway.config.binary.logon_timeout_s * 1000
         )
@@ -83,21 +85,41 @@ class BinaryLink:
             self.connection.write(data)
         if isinstance(event, bs.Disconnect):
             is_error = event.reason not in {LogoutReason.NORMAL, LogoutReason.VENUE_STOPPING}
+            self._departure = "connection_lost" if is_error else "logout"
             self.connection.close(event.text or event.reason.name, is_error=is_error)
 
     def _log_on(self, request: bs.LogonRequest) -> bs.Event | None:
+        """Look for the session, and have its credentials judged: in a thread where it takes a
+        hash."""
+        gateway = self.gateway
+        entry = gateway.binary.registry.find(request.session_id, PROTOCOL_BINARY)
+        if entry is None or gateway.credentials.locks.is_locked(entry.number, gateway.now_ms()):
+            return self._not_authorized()
+        future = gateway.credentials.judge(entry, Given(None, request.password.encode()))
+        if future.done():
+            return self._judged(entry, future.result())
+        self.connection.hold()
+        later = functools.partial(self._judged_later, entry)
+        future.add_done_callback(lambda done: gateway.loop.call_soon_threadsafe(later, done))
+        return None
+
+    def _judged_later(self, entry: SessionEntry, done: "Future[Verdict]") -> None:
+        if self.connection.is_closed or done.cancelled():
+            return
+        self.act(self._judged(entry, done.result()))
+        self.connection.release()
+
+    def _not_authorized(self) -> bs.Event:
+        # One wording for all causes: strangers need not learn which sessions exist.
+        text = "session id or password is not valid"
+        return self.session.refuse(LogoutReason.NOT_AUTHORIZED, text, self.gateway.now_ms())
+
+    def _judged(self, entry: SessionEntry, verdict: Verdict) -> bs.Event | None:
         gateway = self.gateway
         now_ms = gateway.now_ms()
-        entry = gateway.binary.registry.find(request.session_id, PROTOCOL_BINARY)
-        expected = None if entry is None else entry.password
-        is_right = expected is None or hmac.compare_digest(
-            expected.encode(), request.password.encode()
-        )
-        if entry is None or not is_right:
-            # One wording for both: strangers need not learn which sessions exist.
-            return self.session.refuse(
-                LogoutReason.NOT_AUTHORIZED, "session id or password is not valid", now_ms
-            )
+        gateway.credentials.note(entry, is_authentic=verdict.is_authentic, now_ms=now_ms)
+        if not verdict.is_authentic:
+            return self._not_authorized()
         if entry.number in gateway.binary.links:
             return self.session.refuse(
                 LogoutReason.ALREADY_LOGGED_ON, "the session is logged on already", now_ms
@@ -115,6 +137,7 @@ class BinaryLink:
         self.number = entry.number
         self.connection.session_number = entry.number
         gateway.binary.links[entry.number] = self
+        gateway.departures.returned(entry.number)
         row["connection"] = self.connection.row
         row["received_ms"] = 0
         row["sent_ms"] = 0
@@ -125,6 +148,8 @@ class BinaryLink:
             len(answer),
         )
         self.connection.write(self.session.data_to_send())
+        if self.connection.is_closed:
+            return None
         row["takes_orders"] = 1
         if answer:
             gateway.metrics.counters[GatewayCounter.RESENDS + Protocol.BINARY] += 1
@@ -149,6 +174,8 @@ class BinaryLink:
                 for number, _, source in self.gateway.index.entries(self.number, first, last)
             ]
             self.connection.write(b"".join(frames))
+        if self.connection.is_closed:
+            return
         if last + 1 < end:
             self.gateway.loop.call_soon(self._repeat_from, last + 1, stop)
         else:
@@ -194,7 +221,11 @@ class BinaryLink:
             row["is_live"] = 0
             row["takes_orders"] = 0
             self.gateway.binary.links.pop(self.number, None)
-        self.number = 0
+        number, self.number = self.number, 0
+        if number and self.entry is not None and not self.gateway.is_stopping:
+            cancel = self.entry.settings.cancel_on_disconnect
+            now_ms = self.gateway.now_ms()
+            self.gateway.departures.left(number, cancel, self._departure, now_ms)
 
     def log_out(self, text: str) -> None:
         """Say goodbye to the client."""

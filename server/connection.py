@@ -13,6 +13,7 @@ from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix.layouts import SPARE_BYTES as FIX_SPARE_BYTES
 from openoutcry.protocol.fix.message import parse
 from openoutcry.server.binary_gateway import BinaryLink
+from openoutcry.server.redact import without_secrets
 from openoutcry.server.translate import (
     INBOUND_DONE,
     INBOUND_FULL,
@@ -47,6 +48,7 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         self.session_number = 0
         self.is_closed = False
         self.is_writing_paused = False
+        self.is_held = False
         self._is_stalled = False
         self._start = 0
         self._end = 0
@@ -114,7 +116,7 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
     def resume_writing(self) -> None:
         """Read again."""
         self.is_writing_paused = False
-        if not self.is_closed and not self._is_stalled:
+        if not self.is_closed and not self._is_stalled and not self.is_held:
             self.transport.resume_reading()
 
     # --- in ---------------------------------------------------------------------------------------
@@ -126,7 +128,7 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         if self.session_number:
             gateway.index.rows[self.session_number]["received_ms"] = gateway.now_ms()
         taken = 0
-        while not self.is_closed:
+        while not self.is_closed and not self.is_held:
             if taken == _FRAMES_PER_TURN:
                 self._yield_turn()
                 break
@@ -174,10 +176,24 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
     def resume(self) -> None:
         """Go on after a stall."""
         self._is_stalled = False
-        if self.is_closed:
+        self._go_on()
+
+    def hold(self) -> None:
+        """Read nothing more until `release`: an answer to what came takes its time."""
+        self.is_held = True
+        self.transport.pause_reading()
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self.is_held = False
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self.is_closed or self.is_held:
             return
         self.process()
-        if not self._is_stalled and not self.is_writing_paused and not self.is_closed:
+        is_waiting = self._is_stalled or self.is_writing_paused or self.is_held
+        if not is_waiting and not self.is_closed:
             self.transport.resume_reading()
 
     @abc.abstractmethod
@@ -254,6 +270,9 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
             self.session_number,
             reason,
         )
+        # What the session still had to say is written: its next connection may come at once.
+        if self.row >= 0:
+            self.lost()
         if abort:
             self.transport.abort()
         else:
@@ -291,7 +310,7 @@ class FixConnection(Connection):
                 "garbled: peer=%s session=%d bytes=%r",
                 self.peer,
                 self.session_number,
-                self.buffer[start : min(position, start + 120)].tobytes(),
+                without_secrets(self.buffer[start : min(position, start + 120)].tobytes()),
             )
             if self.session is None:
                 self.close("first message is garbled", is_error=True)
@@ -307,19 +326,19 @@ class FixConnection(Connection):
         if self.session is not None:
             self.session.receive(frame)
         else:
-            self.gateway.fix.first_message(self, parse(frame))
+            self.gateway.fix.desk.first_message(self, parse(frame))
 
     def lost(self) -> None:
         """Release the session."""
-        if self.session is not None:
-            self.session.detach()
-            self.session = None
+        session, self.session = self.session, None
+        if session is not None:
+            session.detach()
 
     def poll(self, now_ms: int) -> None:
         """Close a connection that sends no Logon; else the session looks at its timers."""
         if self.session is not None:
             self.session.poll(now_ms)
-        elif now_ms >= self._logon_deadline_ms:
+        elif now_ms >= self._logon_deadline_ms and not self.is_held:
             self.close("no Logon received in time", is_error=True)
 
     def log_out(self, text: str) -> None:

@@ -1,27 +1,36 @@
 """FIX sessions of a gateway: who may log on, and what happens to messages that the kernel leaves to
 Python."""
 
-import hmac
+import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix import events as ev
 from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES
+from openoutcry.protocol.fix.enums import BusinessRejectReason, SessionStatus
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.session import Session
-from openoutcry.protocol.fix.session_config import SessionConfig
+from openoutcry.protocol.fix.session_config import ChangePassword, SessionConfig
+from openoutcry.protocol.fix.versions import Version, version_of
+from openoutcry.server.departures import Trigger
+from openoutcry.server.fix_logon import Credentials, LogonDesk
+from openoutcry.server.hours import Hours
+from openoutcry.server.session_rules import heartbeat_limits
 from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry, SessionRegistry
 from openoutcry.server.store import GatewayStore, RowState
+from openoutcry.server.throttle import Admission, SessionThrottle
 
 if TYPE_CHECKING:
-    from openoutcry.server.connection import Connection, FixConnection
+    from openoutcry.server.connection import Connection
     from openoutcry.server.gateway import Gateway
 
 log = logging.getLogger(__name__)
 
 #: Messages sent again before other connections get their turn.
 RESEND_SLICE = 512
+#: A session's timers are looked at again after this time at most: the clock may be set.
+_LOOK_MS = 1000
 
 
 class FixSession:
@@ -29,34 +38,54 @@ class FixSession:
 
     def __init__(self, gateway: "Gateway", entry: SessionEntry) -> None:
         self.gateway = gateway
+        self.entry = entry
         self.number = entry.number
         self.comp_id = entry.id
         self.connection: Connection | None = None
         # One slice is under way or planned: asking again must not plan a second chain of them.
         self._is_resend_due = False
+        # When `poll` has something to do at the earliest; 0 after anything happened.
+        self._due_ms = 0
+        # How the client left, once it was logged on.
+        self._departure: Trigger | None = None
+        throttle = entry.settings.throttle
+        self.throttle = (
+            None if throttle is None else SessionThrottle(throttle, gateway.index.rows, self.number)
+        )
+        self._is_release_due = False
+        self.session: Session
+        self._use_version(entry.versions[-1])
+
+    def _use_version(self, version: Version) -> None:
+        """Have the session speak a version; of FIXT's, each Logon may name another one."""
+        gateway, settings = self.gateway, self.entry.settings
         fix = gateway.config.fix
-        password = entry.password
-
-        def authenticate(username: bytes | None, given: bytes | None) -> bool:
-            return password is None or hmac.compare_digest(password.encode(), given or b"")
-
+        low, high = heartbeat_limits(gateway.config, settings)
+        profile = gateway.profiles.number(version, settings)
+        self.version = version
         self.session = Session(
             SessionConfig(
                 sender_comp_id=gateway.config.venue.comp_id,
-                target_comp_id=entry.id,
-                min_heartbeat_s=fix.heartbeat_min_s,
-                max_heartbeat_s=fix.heartbeat_max_s,
+                target_comp_id=self.comp_id,
+                version=version,
+                dictionary=gateway.profiles.dictionaries[profile],
+                min_heartbeat_s=low,
+                max_heartbeat_s=high,
                 sending_time_window_ms=fix.sending_time_window_s * 1000,
                 logon_timeout_ms=fix.logon_timeout_s * 1000,
                 logout_timeout_ms=fix.logout_timeout_s * 1000,
-                authenticate=authenticate,
+                is_reset_allowed=settings.reset_allowed,
+                is_test=settings.test_message_indicator,
+                sends_last_processed=settings.last_msg_seq_num_processed,
                 max_message_size=fix.max_message_bytes,
                 # The kernels encode reports of any length up to this one.
                 largest_sent=MAX_REPORT_BYTES,
             ),
-            RowState(gateway.index.rows[entry.number]),
-            GatewayStore(gateway, entry.number),
+            RowState(gateway.index.rows[self.number]),
+            GatewayStore(gateway, self.number),
         )
+        gateway.index.rows[self.number]["profile"] = profile
+        gateway.set_comp_ids(self.number, self.comp_id, version)
 
     def receive(self, frame: bytes | Message) -> None:
         """Take one frame in."""
@@ -64,28 +93,42 @@ class FixSession:
 
     def poll(self, now_ms: int) -> None:
         """Let the session look at its timers; the fast path's traffic counts."""
+        if now_ms < self._due_ms <= now_ms + _LOOK_MS:
+            return
         row = self.gateway.index.rows[self.number]
         if row["received_ms"] > 0:
             self.session.note_received(int(row["received_ms"]))
         if row["sent_ms"] > 0:
             self.session.note_sent(int(row["sent_ms"]))
         self.act(self.session.poll(now_ms))
+        due_ms = self.session.next_timeout_ms()
+        self._due_ms = now_ms + _LOOK_MS if due_ms is None else min(due_ms, now_ms + _LOOK_MS)
 
     def act(self, events: list[ev.Event]) -> None:
         """Do what the session's events ask for, then send what it has to say."""
         connection = self.connection
         counters = self.gateway.metrics.counters
         closing: ev.Disconnect | None = None
+        self._due_ms = 0
         for event in events:
             match event:
                 case ev.Application():
-                    self.gateway.orders.take_fix(self, event.message)
+                    self._take(event.message)
                 case ev.Disconnect():
                     closing = event
+                    if self._departure is not None:
+                        self._departure = "connection_lost" if event.is_error else "logout"
                 case ev.LoggedOn():
+                    self._departure = "connection_lost"
+                    self.gateway.departures.returned(self.number)
                     log.info(
-                        "logged on: session=%s heartbeat_s=%d", self.comp_id, event.heartbeat_s
+                        "logged on: session=%s version=%s heartbeat_s=%d",
+                        self.comp_id,
+                        self.version.label,
+                        event.heartbeat_s,
                     )
+                case ev.NumbersReset():
+                    self.discard_held()
                 case ev.LoggedOut():
                     log.info(
                         "logged out: session=%s by_peer=%s text=%r",
@@ -126,6 +169,66 @@ class FixSession:
             self._is_resend_due = True
             self.gateway.loop.call_soon(self._resend)
 
+    def _take(self, message: Message) -> None:
+        """Hand an application message on, as far as the throttle lets it."""
+        if self.throttle is None:
+            self.gateway.orders.take_fix(self, message)
+            return
+        now_ms = self.gateway.now_ms()
+        admission = self.throttle.admit(message, now_ms)
+        if admission is Admission.PASS:
+            self.gateway.orders.take_fix(self, message)
+            return
+        self.gateway.metrics.counters[GatewayCounter.THROTTLED + Protocol.FIX] += 1
+        if admission is Admission.HELD:
+            self._plan_release(now_ms)
+        else:
+            is_last = admission is Admission.LAST and self.session.is_logged_on
+            self._refuse_throttled(message, is_last=is_last)
+            if is_last:
+                log.warning("logged out by its throttle: session=%s", self.comp_id)
+                self.gateway.loop.call_soon(self.log_out, self.throttle.text)
+
+    def _refuse_throttled(self, message: Message, *, is_last: bool = False, text: str = "") -> None:
+        reason = BusinessRejectReason.THROTTLE_LIMIT_EXCEEDED
+        if is_last:
+            reason = BusinessRejectReason.THROTTLE_LIMIT_EXCEEDED_AND_DISCONNECTED
+        codes = self.gateway.profiles.dictionaries[self.version].enumerations.get(380, frozenset())
+        if b"%d" % reason not in codes:
+            reason = BusinessRejectReason.OTHER
+        assert self.throttle is not None
+        self.session.business_reject(
+            message,
+            reason,
+            self.gateway.now_ms(),
+            ref_id=message.get(11) or b"",
+            text=text or self.throttle.text,
+        )
+
+    def _plan_release(self, now_ms: int) -> None:
+        assert self.throttle is not None
+        if self.throttle.held and not self._is_release_due:
+            self._is_release_due = True
+            delay_s = self.throttle.ms_to_next_window(now_ms) / 1000
+            self.gateway.loop.call_later(delay_s, self._release)
+
+    def _release(self) -> None:
+        """Hand on what was held, as far as the new window goes."""
+        self._is_release_due = False
+        assert self.throttle is not None
+        now_ms = self.gateway.now_ms()
+        while (message := self.throttle.release(now_ms)) is not None:
+            self.gateway.orders.take_fix(self, message)
+        self._plan_release(now_ms)
+        self.act([])
+
+    def discard_held(self) -> None:
+        """Refuse what the throttle holds: the client is gone, or its numbers began anew."""
+        if self.throttle is None:
+            return
+        for message in self.throttle.discard():
+            self._refuse_throttled(message, text="Not executed: held by the throttle until now")
+
     def _resend(self) -> None:
         """Send one slice of a resend, and come back for the next."""
         self._is_resend_due = False
@@ -152,9 +255,36 @@ class FixSession:
         row["is_live"] = int(is_open and self.session.can_send)
         row["takes_orders"] = int(is_open and self.session.is_live)
 
-    def attach(self, connection: "Connection", message: Message) -> None:
-        """Give the session to a connection whose first message is this Logon."""
+    def attach(
+        self,
+        connection: "Connection",
+        message: Message,
+        *,
+        status: SessionStatus,
+        closed_text: str,
+        change_password: ChangePassword,
+    ) -> None:
+        """Give the session to a connection whose first message is this Logon.
+
+        Args:
+            status: what was made of its credentials; ACTIVE lets it in.
+            closed_text: why nobody may log on now, or empty.
+            change_password: takes NewPassword(925).
+        """
+        version = version_of(message.get(8) or b"", message.get(1137))
+        if version is not None and version is not self.version and version in self.entry.versions:
+            self._use_version(version)
+        self.session.config = dataclasses.replace(
+            self.session.config,
+            authenticate=lambda username, password: status,
+            change_password=change_password,
+        )
+        if closed_text:
+            self.session.refuse_logons(closed_text)
+        else:
+            self.session.accept_logons()
         self.connection = connection
+        self._departure = None
         row = self.gateway.index.rows[self.number]
         row["connection"] = connection.row
         now_ms = self.gateway.now_ms()
@@ -163,12 +293,23 @@ class FixSession:
         self.act(self.session.connected(now_ms))
         self.act(self.session.receive(message, now_ms))
 
+    def probe(self) -> None:
+        """Ask whether the client is still there: another logon with its credentials came."""
+        timeout_ms = self.gateway.config.fix.takeover_timeout_s * 1000
+        self.act(self.session.probe(self.gateway.now_ms(), timeout_ms))
+
     def detach(self) -> None:
         """Take the connection away; reports go on being numbered and kept."""
         self.connection = None
         row = self.gateway.index.rows[self.number]
         row["connection"] = -1
-        self.act(self.session.connection_lost(self.gateway.now_ms()))
+        now_ms = self.gateway.now_ms()
+        self.act(self.session.connection_lost(now_ms))
+        departure, self._departure = self._departure, None
+        if departure is not None and not self.gateway.is_stopping:
+            cancel = self.entry.settings.cancel_on_disconnect
+            self.gateway.departures.left(self.number, cancel, departure, now_ms)
+        self.gateway.fix.hours.left(self.number)
 
     def log_out(self, text: str) -> None:
         """Say goodbye to the client."""
@@ -176,35 +317,16 @@ class FixSession:
 
 
 class FixSessions:
-    """The FIX sessions of a gateway, by SenderCompID."""
+    """The FIX sessions of a gateway, by number."""
 
-    def __init__(self, gateway: "Gateway", registry: SessionRegistry) -> None:
+    def __init__(
+        self, gateway: "Gateway", registry: SessionRegistry, credentials: Credentials
+    ) -> None:
         self.gateway = gateway
         self.registry = registry
         self.by_number: dict[int, FixSession] = {}
-
-    def first_message(self, connection: "FixConnection", message: Message) -> None:
-        """Take the first message of a connection: a Logon that is for us, or the connection
-        ends."""
-        sender = message.get(49) or b""
-        target = message.get(56) or b""
-        if message.msg_type != "A":
-            connection.close("first message is no Logon", is_error=True)
-            return
-        if target != self.gateway.config.venue.comp_id.encode():
-            connection.close("Logon for another TargetCompID", is_error=True)
-            return
-        session = self.find(sender, message.get(8) or b"")
-        if session is None:
-            connection.close("Logon with an unknown SenderCompID", is_error=True)
-            return
-        if session.connection is not None:
-            # The first one goes on; no answer, as the numbers are the live connection's.
-            connection.close("session is logged on already", is_error=True)
-            return
-        connection.session = session
-        connection.session_number = session.number
-        session.attach(connection, message)
+        self.desk = LogonDesk(self, credentials)
+        self.hours = Hours(self, gateway.now_ms())
 
     def find(self, comp_id: bytes, begin_string: bytes) -> FixSession | None:
         """Return the session of a SenderCompID and BeginString; in an open venue a new one is
@@ -219,5 +341,15 @@ class FixSessions:
         session = self.by_number.get(entry.number)
         if session is None:
             session = self.by_number[entry.number] = FixSession(self.gateway, entry)
-            self.gateway.set_comp_ids(entry.number, name, entry.versions[-1])
         return session
+
+    def reset(self, number: int) -> None:
+        """Begin the numbers of a session anew whose client is away."""
+        self.discard_held(number)
+        self.gateway.index.reset(number)
+
+    def discard_held(self, number: int) -> None:
+        """Refuse what a session's throttle holds."""
+        session = self.by_number.get(number)
+        if session is not None:
+            session.discard_held()

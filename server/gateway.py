@@ -37,7 +37,10 @@ from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.binary_gateway import BinarySessions
 from openoutcry.server.config import Config
 from openoutcry.server.connection import BinaryConnection, Connection, FixConnection
+from openoutcry.server.credentials import CredentialFile, Locks
+from openoutcry.server.departures import Departures
 from openoutcry.server.fix_gateway import FixSessions
+from openoutcry.server.fix_logon import Credentials
 from openoutcry.server.inbound_binary import receive_binary
 from openoutcry.server.inbound_fix import COMP_ID, receive_fix
 from openoutcry.server.journal import SegmentedFile
@@ -64,7 +67,9 @@ from openoutcry.server.process import (
     process_name,
     shard_cores,
 )
+from openoutcry.server.profiles import Profiles
 from openoutcry.server.sessions import SessionIndex, SessionRegistry
+from openoutcry.server.sockets import watch_peers
 from openoutcry.server.store import ReportReader
 from openoutcry.server.tables import AccountTable, SymbolTable, name_words
 from openoutcry.server.translate import REASON_TEXTS, Routes
@@ -76,6 +81,8 @@ _OUT_BYTES = 128 << 10
 #: Reports encoded before the first of them is written.
 _REPORTS_AT_ONCE = 2048
 _POLL_S = 0.1
+#: Connections whose timers are looked at before others get their turn.
+_POLL_SLICE = 32
 #: How long a client may take to answer the Logout of a venue that stops.
 _LOGOUT_S = 2.0
 _BACKLOG = 1024
@@ -101,12 +108,26 @@ class Gateway:
             data_dir, f"gateway-{number}", config.capacity.sessions, config.log.segment_bytes
         )
         registry = SessionRegistry(config, self.index.rows)
-        self.fix = FixSessions(self, registry)
+        self.profiles = Profiles(
+            [
+                *((entry.versions, entry.settings) for entry in registry),
+                (Version, config.session_defaults),
+            ]
+        )
+        rules = config.credentials
+        self.credentials = Credentials(
+            CredentialFile(data_dir),
+            Locks(rules.lock_after, rules.lock_s * 1000),
+            rules.min_password_bytes,
+        )
+        self.fix = FixSessions(self, registry, self.credentials)
         self.binary = BinarySessions(self, registry)
+        self.departures = Departures(self)
         self.orders = Orders(self)
         self.recv_ns = 0
         self.stalled: deque[Connection] = deque()
         self.connections: list[Connection | None] = [None] * config.gateway.max_connections
+        self._open: dict[Connection, None] = {}
         self._free_rows = list(range(config.gateway.max_connections - 1, -1, -1))
         self._out = np.empty((config.gateway.max_connections, _OUT_BYTES), np.uint8)
         self._out_used = np.zeros(config.gateway.max_connections, np.int64)
@@ -114,7 +135,7 @@ class Gateway:
         self._words = memory.gateways[number]
         self._set_up_shards(data_dir)
         self._set_up_kernels()
-        self._is_stopping = False
+        self.is_stopping = False
         self._is_draining = False
 
     # --- set-up -----------------------------------------------------------------------------------
@@ -202,10 +223,11 @@ class Gateway:
 
     def register(self, connection: Connection) -> bool:
         """Give a connection a row; return False where there is none left."""
-        if not self._free_rows or self._is_stopping:
+        if not self._free_rows or self.is_stopping:
             return False
         connection.row = self._free_rows.pop()
         self.connections[connection.row] = connection
+        self._open[connection] = None
         self._out_used[connection.row] = 0
         self.metrics.counters[GatewayCounter.CONNECTIONS + connection.protocol] += 1
         return True
@@ -213,6 +235,7 @@ class Gateway:
     def unregister(self, connection: Connection) -> None:
         """Take a connection's row back."""
         self.connections[connection.row] = None
+        del self._open[connection]
         self._free_rows.append(connection.row)
         connection.row = -1
         self.metrics.counters[GatewayCounter.CONNECTIONS + connection.protocol] -= 1
@@ -383,6 +406,13 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         self.loop.add_reader(wake_fd, self._woken, wake_fd)
         servers = []
+        for sock in (fix_socket, binary_socket):
+            if sock is not None:
+                watch_peers(
+                    sock,
+                    user_timeout_s=self.config.gateway.tcp_user_timeout_s,
+                    keepalive_s=self.config.gateway.tcp_keepalive_s,
+                )
         if fix_socket is not None:
             servers.append(
                 await self.loop.create_server(
@@ -404,8 +434,8 @@ class Gateway:
             if is_orphan(parent):
                 log.error("supervisor is gone: the gateway stops")
                 return
-            self._poll()
-        self._is_stopping = True
+            await self._poll()
+        self.is_stopping = True
         for server in servers:
             server.close()
         await self._log_everybody_out()
@@ -416,13 +446,21 @@ class Gateway:
             os.read(fd, 8)
         self.drain()
 
-    def _poll(self) -> None:
+    async def _poll(self) -> None:
+        """Look at every timer, a few connections at a time: between them others have their
+        turn."""
         now_ms = self.now_ms()
+        self.fix.hours.poll(now_ms)
+        self.departures.poll(now_ms)
+        if self.orders.waiting:
+            self.orders.flush()
         fix = binary = 0
-        for connection in self.connections:
-            if connection is None or connection.is_closed:
+        for number, connection in enumerate(list(self._open), 1):
+            if number % _POLL_SLICE == 0:
+                await asyncio.sleep(0)
+            if connection.is_closed:
                 continue
-            connection.poll(now_ms)
+            connection.poll(self.now_ms())
             if connection.session_number:
                 fix += connection.protocol == Protocol.FIX
                 binary += connection.protocol == Protocol.BINARY
@@ -436,14 +474,13 @@ class Gateway:
         while self.loop.time() < deadline and not self._are_rings_empty():
             await asyncio.sleep(0.002)
         self.drain()
-        for connection in self.connections:
-            if connection is not None:
-                connection.log_out("the venue stops")
-        while self.loop.time() < deadline and any(self.connections):
+        for connection in list(self._open):
+            connection.log_out("the venue stops")
+        while self.loop.time() < deadline and self._open:
             await asyncio.sleep(0.01)
-        for connection in self.connections:
-            if connection is not None:
-                connection.close("the venue stops", is_error=False)
+        for connection in list(self._open):
+            connection.close("the venue stops", is_error=False)
+        self.credentials.close()
         await asyncio.sleep(0.01)
 
     def _are_rings_empty(self) -> bool:

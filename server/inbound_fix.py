@@ -12,6 +12,7 @@ from openoutcry.protocol.fix.decode import decode_message
 from openoutcry.protocol.fix.layouts import GARBLED, ORDER, PARTIAL
 from openoutcry.protocol.fix.scalars import DECIMAL_OK, decimal_to_units, load_word
 from openoutcry.server.tables import find_account, find_symbol
+from openoutcry.server.throttle import has_budget
 from openoutcry.server.translate import (
     INBOUND_DONE,
     INBOUND_FULL,
@@ -77,9 +78,10 @@ def receive_fix(
 ) -> tuple[int, int]:
     """Take in the complete frames of buf[start:end]; return (INBOUND_…, position reached).
 
-    Only D, F, G and H that are valid, due, of this session, recent, for a known symbol and account,
-    on tick and on lot go to a shard from here. The rest is left to Python, which finds out by
-    itself what is the matter; after a garbled message the position is where to go on.
+    Only D, F, G and H that are valid, due, of this session, recent, within its throttle, for a
+    known symbol and account, on tick and on lot go to a shard from here. The rest is left to
+    Python, which finds out by itself what is the matter; after a garbled message the position is
+    where to go on.
     """
     row = fields[0]
     sessions = routes.sessions
@@ -139,6 +141,12 @@ def receive_fix(
                 code = INBOUND_PYTHON
                 break
         msg_type = int64(row["msg_type"])
+        throttle = sessions[session]["throttle_limit"]
+        if throttle != 0 and (
+            throttle < 0 or (msg_type in (_D, _G) and not has_budget(sessions, session, now_ms))
+        ):
+            code = INBOUND_PYTHON
+            break
         price = int64(0)
         qty = int64(0)
         if msg_type in (_D, _G):
@@ -215,6 +223,8 @@ def receive_fix(
         command["recv_ns"] = recv_ns
         routes.tails[shard] = tail + 1
         sessions[session]["next_in"] += 1
+        if throttle != 0 and msg_type in (_D, _G):
+            sessions[session]["throttle_taken"] += 1
         start = row["frame_end"]
         taken += 1
         if taken % PUBLISH_EVERY == 0:

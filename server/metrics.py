@@ -58,6 +58,8 @@ _CLIENT_COMMANDS = (
     CommandKind.CANCEL,
     CommandKind.REPLACE,
     CommandKind.STATUS,
+    CommandKind.MASS_CANCEL,
+    CommandKind.MASS_STATUS,
 )
 
 
@@ -290,6 +292,11 @@ _BY_PROTOCOL_TOTALS = (
     ),
     (GatewayCounter.GARBLED, "garbled_messages", "Messages that could not be read."),
     (GatewayCounter.SESSION_REJECTS, "session_rejects", "Messages answered by a session Reject."),
+    (
+        GatewayCounter.THROTTLED,
+        "throttled_messages",
+        "Messages above a session's throttle, refused or held for a later window.",
+    ),
     (GatewayCounter.RING_FULL, "ring_full", "Times that reading stopped: a command ring was full."),
     (GatewayCounter.RESENDS, "resends", "Messages sent again."),
 )

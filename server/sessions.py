@@ -42,7 +42,7 @@ SESSION_ROW = np.dtype(
         ("entries", "<i8"),  # entries in that block
         ("sent_ms", "<i8"),  # UTC time of the kernels' latest send and receipt, for heartbeats
         ("received_ms", "<i8"),
-        ("profile", "<i8"),  # rows of the decode tables; -1: nobody is logged on
+        ("profile", "<i8"),  # by which decode tables messages are judged; -1: none yet
         ("copies", "<i8"),  # first of the drop copies of the session's firm in Routes.copies, or -1
         # The throttle: D and G taken in the window that began at window_ms, and how many may be.
         ("throttle_limit", "<i8"),  # 0: no throttle; -1: messages wait, all goes by way of Python
@@ -166,8 +166,6 @@ class SessionRegistry:
         row["next_in"] = 1
         row["next_out"] = 1
         row["epoch"] = 1
-        row["profile"] = -1
-        row["copies"] = -1
         return entry
 
     def find(self, name: str, protocol: int, begin_string: str = "") -> SessionEntry | None:
@@ -203,6 +201,8 @@ class SessionIndex:
         self.rows = np.zeros(capacity, SESSION_ROW)
         self.rows["block"] = -1
         self.rows["connection"] = -1
+        self.rows["profile"] = -1
+        self.rows["copies"] = -1
         self._index = SegmentedFile(folder, f"{name}-index", segment_bytes, writable=True)
         self.blocks = self._index.array(np.int64)
         self._bytes = SegmentedFile(folder, f"{name}-messages", segment_bytes, writable=True)

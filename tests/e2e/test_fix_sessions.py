@@ -134,6 +134,10 @@ def test_a_second_logon_is_refused_and_the_first_goes_on(
     second.send("A", "98=0|108=0|")
     assert second.wait_closed() == b""
     venue.wait_for_log("session is logged on already")
+    # Asked whether it is still there, the first one answers in time.
+    asked = first.receive()
+    assert asked.kind == "1"
+    first.send("0", f"112={asked[112]}|")
     assert first.is_alive()
 
 

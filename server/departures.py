@@ -1,0 +1,63 @@
+"""Cancel on disconnect: what becomes of a session's open orders when its client is gone.
+
+The cancel is a command in every shard's log, like any other; its reports wait in the session's
+store for the next logon.
+"""
+
+import logging
+from typing import TYPE_CHECKING, Literal
+
+from openoutcry.engine.enums import CommandFlag, CommandKind
+from openoutcry.server.session_settings import CancelOnDisconnect
+
+if TYPE_CHECKING:
+    from openoutcry.server.gateway import Gateway
+
+log = logging.getLogger(__name__)
+
+Trigger = Literal["connection_lost", "logout"]
+
+
+class Departures:
+    """The sessions whose clients are gone, and whose orders are canceled once a time is over."""
+
+    def __init__(self, gateway: "Gateway") -> None:
+        self._gateway = gateway
+        #: Session's number → (due, UTC ms; flags of the command).
+        self._due: dict[int, tuple[int, int]] = {}
+
+    def left(
+        self, session: int, settings: CancelOnDisconnect | None, trigger: Trigger, now_ms: int
+    ) -> None:
+        """Note that the client of a session is gone; without grace its orders are canceled now."""
+        if settings is None or trigger not in settings.triggers:
+            return
+        flags = (
+            CommandFlag.CONNECTION_LOST if trigger == "connection_lost" else CommandFlag.LOGGED_OUT
+        )
+        if not settings.include_gtc:
+            flags |= CommandFlag.KEEP_GTC
+        self._due[session] = (now_ms + settings.grace_s * 1000, int(flags))
+        self.poll(now_ms)
+
+    def returned(self, session: int) -> None:
+        """Keep the orders of a session whose client is back in time."""
+        if self._due.pop(session, None) is not None:
+            log.info("back in time, orders stay: session=%d", session)
+
+    def poll(self, now_ms: int) -> None:
+        """Cancel the orders of those whose time is over."""
+        due = [session for session, (due_ms, _) in self._due.items() if now_ms >= due_ms]
+        for session in due:
+            _, flags = self._due.pop(session)
+            self._cancel(session, flags)
+
+    def _cancel(self, session: int, flags: int) -> None:
+        gateway = self._gateway
+        log.info("orders canceled, the client is gone: session=%d flags=%d", session, flags)
+        gateway.fix.discard_held(session)
+        for shard in range(len(gateway.config.shards)):
+            row = gateway.orders.command(CommandKind.MASS_CANCEL, session, 0)
+            row["symbol"] = -1
+            row["flags"] = flags
+            gateway.orders.put(shard, row)

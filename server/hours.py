@@ -1,0 +1,108 @@
+"""Session schedules at work: ends sessions, refuses logons outside hours, begins numbers anew."""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from openoutcry.server.schedule import Opening, last_reset, next_change, next_opening, opening_at
+from openoutcry.server.session_settings import Schedule
+from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry
+
+if TYPE_CHECKING:
+    from openoutcry.server.fix_gateway import FixSessions
+
+log = logging.getLogger(__name__)
+
+#: The clock may be set: a schedule is looked at again after this time, whatever is due next.
+_LOOK_MS = 60_000
+
+
+def _datetime(now_ms: int) -> datetime:
+    return datetime.fromtimestamp(now_ms / 1000, UTC)
+
+
+@dataclass(slots=True)
+class _State:
+    opening: Opening | None
+    reset_at: datetime | None
+    due_ms: int
+
+
+class Hours:
+    """The schedules of a gateway's FIX sessions; one state for all sessions that share one.
+
+    Args:
+        sessions: the sessions.
+        now_ms: UTC. What is due before is taken as done: a new gateway's numbers begin at 1.
+    """
+
+    def __init__(self, sessions: "FixSessions", now_ms: int) -> None:
+        self._sessions = sessions
+        self._states: dict[Schedule, _State] = {}
+        #: Sessions whose numbers begin anew as soon as their client is gone.
+        self._pending: set[int] = set()
+        now = _datetime(now_ms)
+        for schedule in {
+            entry.settings.schedule
+            for entry in sessions.registry
+            if entry.protocol == PROTOCOL_FIX and entry.settings.schedule is not None
+        } | ({sessions.gateway.config.session_defaults.schedule} - {None}):
+            if schedule is not None:
+                self._states[schedule] = _State(
+                    opening_at(schedule, now), last_reset(schedule, now), 0
+                )
+                self._states[schedule].due_ms = self._due_ms(schedule, now_ms)
+
+    def closed_text(self, entry: SessionEntry, now_ms: int) -> str:
+        """Return why a session cannot log on now, or an empty text."""
+        schedule = entry.settings.schedule
+        if schedule is None:
+            return ""
+        self.poll(now_ms)
+        if self._states[schedule].opening is not None:
+            return ""
+        start = next_opening(schedule, _datetime(now_ms)).start
+        return f"Session closed until {start:%Y%m%d-%H:%M:%S} UTC"
+
+    def poll(self, now_ms: int) -> None:
+        """Do what is due: end sessions, begin numbers anew."""
+        for schedule, state in self._states.items():
+            if now_ms >= state.due_ms or state.due_ms > now_ms + _LOOK_MS:
+                self._look(schedule, state, now_ms)
+
+    def _look(self, schedule: Schedule, state: _State, now_ms: int) -> None:
+        now = _datetime(now_ms)
+        opening, reset_at = opening_at(schedule, now), last_reset(schedule, now)
+        state.due_ms = self._due_ms(schedule, now_ms)
+        was_open, state.opening = state.opening, opening
+        is_over = was_open is not None and (opening is None or opening.start > was_open.start)
+        is_reset = reset_at is not None and (state.reset_at is None or reset_at > state.reset_at)
+        if is_reset:
+            state.reset_at = reset_at
+        if not is_over and not is_reset:
+            return
+        numbers = [e.number for e in self._sessions.registry if e.settings.schedule == schedule]
+        log.info(
+            "schedule: sessions=%d ended=%s numbers_begin_anew=%s", len(numbers), is_over, is_reset
+        )
+        for number in numbers:
+            session = self._sessions.by_number.get(number)
+            is_connected = session is not None and session.connection is not None
+            if is_reset and not is_connected:
+                self._sessions.reset(number)
+            elif is_reset:
+                self._pending.add(number)
+            if session is not None and is_connected and is_over:
+                session.log_out("End of session")
+
+    def left(self, session: int) -> None:
+        """Begin a session's numbers anew where that was due while its client was there."""
+        if session in self._pending:
+            self._pending.discard(session)
+            self._sessions.reset(session)
+
+    @staticmethod
+    def _due_ms(schedule: Schedule, now_ms: int) -> int:
+        change = next_change(schedule, _datetime(now_ms))
+        return min(int(change.timestamp() * 1000), now_ms + _LOOK_MS)
