@@ -16,7 +16,7 @@ PLAIN_TESTS := tests/engine
 SOAK_ORDERS ?= 20000000
 
 .DEFAULT_GOAL := help
-.PHONY: help dev run test test-plain test-all e2e crash bench bench-peers proof soak fuzz cov fmt \
+.PHONY: help dev run test test-plain test-all conformance e2e crash bench bench-peers proof soak fuzz cov fmt \
         lint types links check dashboard lock clean distclean
 
 help: ## Show this list.
@@ -46,6 +46,9 @@ test-plain: $(INSTALLED) ## Run the engine's tests without the JIT.
 test-all: $(INSTALLED) | test-plain
 	$(BIN)/openoutcry warm
 	$(PYTEST) $(ARGS)
+
+conformance: $(INSTALLED) ## Run the FIX session's test cases, and count them by version.
+	PYTHONPATH=tests $(BIN)/python -m conformance.count --live $(ARGS)
 
 e2e: $(INSTALLED) ## Run the tests with real processes and sockets.
 	$(PYTEST) tests/e2e $(ARGS)

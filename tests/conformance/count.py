@@ -1,6 +1,7 @@
 """Run the table, and count by version: `python -m conformance.count [--live]` with tests/ in sight.
 
-The exit status is 1 where a run fails.
+`--show 2.b FIX.4.2` prints the bytes of a row, or of a case's rows, in place of that: `*` is any
+value, stamps are those of the fake clock. The exit status is 1 where a run fails.
 """
 
 import argparse
@@ -9,11 +10,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from conformance.fake import OURS, START_MS
 from conformance.fake import run as run_fake
 from conformance.live import all_runs, venue_for
 from conformance.table import CASES, ROLES, Row, gaps, is_in, page, reference, rows
+from conformance.wire import Envelope, readable
 
-from openoutcry.protocol.fix.versions import Version
+from openoutcry.protocol.fix.versions import VERSIONS, Version
 
 #: (row's id, version) → wire → what went wrong, empty where nothing did.
 Outcomes = dict[tuple[str, Version], dict[str, str]]
@@ -23,14 +26,39 @@ def main(arguments: list[str] | None = None) -> int:
     """Run and print; return the exit status."""
     parser = argparse.ArgumentParser(prog="conformance.count", description=__doc__)
     parser.add_argument("--live", action="store_true", help="also against a venue of its own")
-    is_live = parser.parse_args(arguments).live
+    parser.add_argument("--show", nargs=2, metavar=("ROW", "VERSION"), help="print a row's bytes")
+    chosen = parser.parse_args(arguments)
+    if chosen.show:
+        print("\n".join(show(chosen.show[0], VERSIONS[chosen.show[1]])))
+        return 0
     outcomes = fake_outcomes()
-    if is_live:
+    if chosen.live:
         with tempfile.TemporaryDirectory() as folder:
             for (row, version), error in live_outcomes(Path(folder)):
                 outcomes.setdefault((row.id, version), {})["live"] = error
     print("\n".join(report(outcomes)))
     return int(any(error for found in outcomes.values() for error in found.values()))
+
+
+def show(name: str, version: Version) -> Iterator[str]:
+    """Yield the bytes of the rows that have a name or a case."""
+    for row in rows():
+        if name != row.id and name not in row.case:
+            continue
+        for role in row.roles if row.holds_in(version) else ():
+            now_ms = START_MS
+            yield f"{row.id}, {role}: {row.title}"
+            for step in row.expand(version, role):
+                us, them = (Envelope(version, *pair, now_ms) for pair in (OURS, OURS[::-1]))
+                data = {">": them.message, ">1": them.message, ">>": them.raw}.get(step.action)
+                text = readable(data(step.text)) if data else f"{step.action} {step.text}"
+                yield f"  > {text.strip()}"
+                if step.action == "wait":
+                    now_ms += round(float(step.text) * 1000)
+                    us = Envelope(version, *OURS, now_ms)
+                yield from (f"  < {readable(us.message(answer))}" for answer in step.messages)
+                if step.closes:
+                    yield "  closed"
 
 
 def _error_of(error: BaseException) -> str:

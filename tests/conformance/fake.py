@@ -13,7 +13,8 @@ from openoutcry.protocol.fix.versions import Version
 
 #: 2026-11-22 10:00:00 UTC.
 START_MS = 1_795_341_600_000
-_US, _THEM = "US", "THEM"
+#: The CompIDs of what we send.
+OURS = ("US", "THEM")
 
 
 class FakeWire:
@@ -22,8 +23,8 @@ class FakeWire:
     def __init__(self, row: Row, version: Version, role: str) -> None:
         settings: dict[str, Any] = {"served_types": frozenset("DFGH8"), **row.settings}
         config = SessionConfig(
-            sender_comp_id=_US,
-            target_comp_id=_THEM,
+            sender_comp_id=OURS[0],
+            target_comp_id=OURS[1],
             role=Role(role),
             version=version,
             **settings,
@@ -46,7 +47,7 @@ class FakeWire:
         frames, rest = split(data)
         assert not rest, readable(rest)
         is_closed = any(isinstance(event, Disconnect) for event in events)
-        envelope = Envelope(self.version, _US, _THEM, self.now_ms)
+        envelope = Envelope(self.version, *OURS, self.now_ms)
         what = f"{step.action} {step.text}"
         for frame, text in zip(frames, step.messages, strict=False):
             try:
@@ -61,7 +62,7 @@ class FakeWire:
 
     def _act(self, step: Step) -> list[Event]:
         now_ms = self.now_ms
-        them = Envelope(self.version, _THEM, _US, now_ms)
+        them = Envelope(self.version, *OURS[::-1], now_ms)
         match step.action:
             case "connect":
                 self._lose()
@@ -92,6 +93,14 @@ class FakeWire:
                 return self.session.logout(step.text, now_ms)
             case "reset":
                 return self.session.reset_numbers(now_ms)
+            case "end":
+                return self.session.end_session(step.text, now_ms)
+            case "begin":
+                self.session.reset()
+                self.session.accept_logons()
+                return []
+            case "probe":
+                return self.session.probe(now_ms, round(float(step.text) * 1000))
         raise ValueError(f"no such step: {step.action}")
 
     def _receive(self, data: bytes) -> list[Event]:

@@ -8,7 +8,7 @@ Every row is written from the side of the system under test. Its steps are lines
     < 35=0|34=2|112=x        a message from us, with the same places filled in; every field counts
     closed                   we close the connection
     connect, cut, wait 30    the peer connects, is gone; seconds pass; nothing but answers
-    send …, logout TEXT, reset   what our own application asks the session for
+    send …, logout TEXT, reset, end TEXT, begin, probe 5   what our own side asks the session for
     2: …                     the same on a second connection (live venue only)
 
 A field `!52` leaves one out that would be put in. `@0` is the time of the clock, `@-30` is half a
@@ -38,7 +38,7 @@ _BRACES = re.compile(r"\{([^{}|?]*)([|?])([^{}]*)\}")
 _VARIABLE = re.compile(r"\$([a-z_]+)")
 _ANSWERS = ("<", "closed")
 #: What cannot be had from a venue over its socket: our own doings, other settings, long waits.
-_INSIDE = ("send", "logout", "reset")
+_INSIDE = ("send", "logout", "reset", "end", "begin", "probe")
 _LONGEST_LIVE_WAIT_S = 4.0
 
 
