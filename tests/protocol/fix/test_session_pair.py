@@ -13,15 +13,17 @@ from conformance.fix_harness import ORDER, START_MS, split
 from openoutcry.protocol.fix.events import Application, Disconnect, Event
 from openoutcry.protocol.fix.session import MemoryState, Role, Session, SessionConfig
 from openoutcry.protocol.fix.store import MemoryStore
+from openoutcry.protocol.fix.versions import Version
 
 
 class Side:
     """One end of the wire."""
 
-    def __init__(self, role: Role, *, use_next_expected: bool) -> None:
+    def __init__(self, role: Role, version: Version, *, use_next_expected: bool) -> None:
         us, them = ("A", "B") if role is Role.ACCEPTOR else ("B", "A")
         config = SessionConfig(
             role=role,
+            version=version,
             sender_comp_id=us,
             target_comp_id=them,
             heartbeat_s=30,
@@ -44,6 +46,10 @@ class Side:
     def send(self, name: str, now_ms: int) -> None:
         self.sent.append(name)
         fields = [part.split("=", 1) for part in ORDER.format(name).split("|")]
+        if self.session.config.version < Version.FIX44:
+            fields.append(["21", "1"])
+        if self.session.config.version < Version.FIX42:
+            fields = [field for field in fields if field[0] != "60"]
         self.session.send_application("D", [(int(t), v.encode()) for t, v in fields], now_ms)
 
 
@@ -52,9 +58,10 @@ class ConnectionPair:
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        use_next_expected = seed % 2 == 1
-        self.initiator = Side(Role.INITIATOR, use_next_expected=use_next_expected)
-        self.acceptor = Side(Role.ACCEPTOR, use_next_expected=use_next_expected)
+        version = Version(seed % len(Version))
+        use_next_expected = version >= Version.FIX44 and seed // len(Version) % 2 == 1
+        self.initiator = Side(Role.INITIATOR, version, use_next_expected=use_next_expected)
+        self.acceptor = Side(Role.ACCEPTOR, version, use_next_expected=use_next_expected)
         self.now_ms = START_MS
         self.is_connected = False
         self.cuts = 0
@@ -85,7 +92,8 @@ class ConnectionPair:
     def flush(self, side: Side) -> None:
         data = side.session.data_to_send()
         if side.session.is_resending:
-            data += side.session.resend_slice(self.now_ms, self.random.randint(1, 5))
+            size = self.random.choice((1, 300, 10_000))
+            data += side.session.resend_slice(self.now_ms, self.random.randint(1, 5), size)
         side.wire += split(data)
 
     def deliver(self, side: Side, other: Side, *, loss: float) -> None:
@@ -118,7 +126,7 @@ class ConnectionPair:
             self.step(loss=0)
 
 
-@pytest.mark.parametrize("seed", range(24))
+@pytest.mark.parametrize("seed", range(32))
 def test_every_message_arrives_once_and_in_order(seed: int) -> None:
     pair = ConnectionPair(seed)
     names = {pair.initiator: "i", pair.acceptor: "a"}

@@ -1,10 +1,14 @@
 """Resending: PossDup, merged gap fills, slices, and nothing new in between."""
 
+from collections.abc import Iterator
+from itertools import groupby
+
 import pytest
-from conformance.fix_harness import START_MS, Bench, later_ms, value_of
+from conformance.fix_harness import START_MS, Bench, later_ms, readable, split, value_of
 
 from openoutcry.protocol.fix.events import Application, GapDetected, GapFilled, ResendStarted
-from openoutcry.protocol.fix.session import Role
+from openoutcry.protocol.fix.session import Role, Session
+from openoutcry.protocol.fix.store import MemoryStore, Run
 
 EARLIER = "20261122-09:59:00.000"
 NOW = "20261122-10:00:00.000"
@@ -94,6 +98,91 @@ def test_a_slice_holds_no_more_than_its_limit(bench: Bench) -> None:
     while bench.session.is_resending:
         sizes.append(bench.session.resend_slice(bench.now_ms, 4).count(b"35=D"))
     assert sizes == [4, 2]
+
+
+def test_a_slice_ends_with_the_message_that_fills_its_bytes(bench: Bench) -> None:
+    for name in "abcdef":
+        bench.send(name)
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=2|16=0")
+    one = bench.session.resend_slice(bench.now_ms, 4, 1)
+    assert one.count(b"35=D") == 1
+    sizes = []
+    while bench.session.is_resending:
+        part = bench.session.resend_slice(bench.now_ms, 100, 2 * len(one) - 1)
+        sizes.append(part.count(b"35=D"))
+    assert sizes[:2] == [2, 2]
+    assert sum(sizes) == 5
+
+
+def test_what_waits_behind_a_resend_comes_in_slices_too(bench: Bench) -> None:
+    bench.send("a")
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=2|16=0")
+    for name in "bcd":
+        bench.send(name)
+    bench.receive("35=1|34=3|112=x")
+    sent = []
+    while bench.session.is_resending:
+        part = bench.session.resend_slice(bench.now_ms, 100, 1)
+        sent.append(short([readable(one) for one in split(part)]))
+    assert [one for one in sent if one] == [["D 2 dup"], ["D 3"], ["D 4"], ["D 5"], ["0 6"]]
+
+
+class RunStore:
+    """A store that gives neighbouring messages together, as a venue's does."""
+
+    def __init__(self) -> None:
+        self._inner = MemoryStore()
+        self.record = self._inner.record
+        self.reset = self._inner.reset
+
+    def resent(self, first: int, last: int, now_ms: int) -> Iterator[Run]:
+        return self._together(self._inner.resent(first, last, now_ms))
+
+    def first_time(self, first: int, last: int) -> Iterator[Run]:
+        return self._together(self._inner.first_time(first, last))
+
+    @staticmethod
+    def _together(runs: Iterator[Run]) -> Iterator[Run]:
+        for is_data, group in groupby(runs, lambda run: run[2] is not None):
+            some = list(group)
+            data = b"".join(run[2] or b"" for run in some) if is_data else None
+            yield some[0][0], some[-1][1], data
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+@pytest.mark.parametrize("max_bytes", [1, 250, 10_000])
+def test_a_store_may_give_many_messages_at_once(limit: int, max_bytes: int) -> None:
+    bench = Bench()
+    bench.session = Session(bench.config, bench.state, RunStore())
+    bench.log_on()
+    for name in "abc":
+        bench.send(name)
+    bench.receive("35=1|34=2|112=x")
+    bench.receive("35=1|34=3|112=x")
+    for name in "de":
+        bench.send(name)
+    bench.slice = 0
+    bench.receive("35=2|34=4|7=1|16=0")
+    bench.send("f")
+    bench.receive("35=1|34=5|112=x")
+    bench.send("g")
+    sent = b""
+    while bench.session.is_resending:
+        sent += bench.session.resend_slice(bench.now_ms, limit, max_bytes)
+    assert short([readable(one) for one in split(sent)]) == [
+        "4 1-1",
+        "D 2 dup",
+        "D 3 dup",
+        "D 4 dup",
+        "4 5-6",
+        "D 7 dup",
+        "D 8 dup",
+        "D 9",
+        "0 10",
+        "D 11",
+    ]
 
 
 def test_a_gap_fill_is_merged_across_slices(bench: Bench) -> None:
