@@ -49,13 +49,11 @@ from openoutcry.server.orders import Orders
 from openoutcry.server.outbound import (
     OUTBOUND_FLUSH,
     OUTBOUND_INDEX,
+    OUTBOUND_PYTHON,
     await_release,
     count_latency,
-    encode_fix,
     encode_reports,
     fall_asleep,
-    fill_binary,
-    fill_fix,
     released_report,
 )
 from openoutcry.server.process import (
@@ -68,10 +66,11 @@ from openoutcry.server.process import (
     shard_cores,
 )
 from openoutcry.server.profiles import Profiles
+from openoutcry.server.reports import encode_fix, fill_binary, fill_fix
 from openoutcry.server.sessions import SessionIndex, SessionRegistry
 from openoutcry.server.sockets import watch_peers
 from openoutcry.server.store import ReportReader
-from openoutcry.server.tables import AccountTable, SymbolTable, name_words
+from openoutcry.server.tables import AccountTable, CopyTable, SymbolTable, name_words
 from openoutcry.server.translate import REASON_TEXTS, Routes
 
 log = logging.getLogger(__name__)
@@ -104,6 +103,7 @@ class Gateway:
         for firm_number, firm in enumerate(config.firms, 1):
             for account in firm.accounts:
                 self.accounts.add(account.encode(), firm_number)
+        self.copies = CopyTable(config.capacity.sessions)
         self.index = SessionIndex(
             data_dir, f"gateway-{number}", config.capacity.sessions, config.log.segment_bytes
         )
@@ -176,6 +176,8 @@ class Gateway:
             published=tails.copy(),
             counters=self.metrics.counters,
             histograms=self.metrics.histograms,
+            account_texts=self.accounts.texts,
+            copies=self.copies.rows,
         )
 
     def _set_up_kernels(self) -> None:
@@ -309,7 +311,7 @@ class Gateway:
             written = int(self.memory.shards[shard, ShardWord.RELEASED_POSITION])
             file.ensure(written + MAX_PACKED_BYTES)
             self.index.make_room()
-            code, reached, position = encode_reports(
+            code, reached, position, for_python = encode_reports(
                 file.address,
                 self._positions[shard],
                 int(self.memory.shards[shard, ShardWord.BASE_NS]),
@@ -335,6 +337,8 @@ class Gateway:
             self._positions[shard] = int(position)
             self._write_out()
             count_latency(self.memory.stamps[shard], first, reached, self.metrics.histograms)
+            if code == OUTBOUND_PYTHON:
+                self.orders.take_report(shard, int(for_python), self._row[0])
             if code not in {OUTBOUND_FLUSH, OUTBOUND_INDEX} and reached > released:
                 file.drop_below(int(position) - file.segment_bytes)
                 return
@@ -362,7 +366,8 @@ class Gateway:
     ) -> bytes:
         """Encode a report as it was sent at first, or with now_ms as a possible duplicate."""
         row = self._report_at(shard, position)
-        fill_fix(self._fix_values, row, 0, self.routes, shard)
+        version = self._session_texts[session]["version"]
+        fill_fix(self._fix_values, row, 0, self.routes, shard, session, version)
         values = self._fix_values[0]
         values["seq_num"] = number
         values["sending_time_ms"] = now_ms or time_ms

@@ -154,7 +154,7 @@ class Orders:
                 (41, message.get(41) or b""),
                 (39, b"8"),
                 (434, b"1" if message.msg_type == "F" else b"2"),
-                (102, b"%d" % CXL_REJ_REASON[declined.reason]),
+                (102, b"%d" % CXL_REJ_REASON[session.session.config.version, declined.reason]),
                 (58, declined.text.encode("ascii", "replace")),
                 (60, gateway.utc_stamp()),
             ]
@@ -176,7 +176,7 @@ class Orders:
             (14, b"0"),
             (6, b"0"),
             (60, gateway.utc_stamp()),
-            (103, b"%d" % ORD_REJ_REASON[declined.reason]),
+            (103, b"%d" % ORD_REJ_REASON[session.session.config.version, declined.reason]),
             (58, declined.text.encode("ascii", "replace")),
         ]
         session.session.send_application("8", fields, gateway.now_ms())

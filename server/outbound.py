@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import int64, lean_kernel, uint64
-from openoutcry.engine.arithmetic import average_price
+from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.atomics import (
     CLOCK_MONOTONIC,
     clock_ns,
@@ -15,217 +14,133 @@ from openoutcry.engine.atomics import (
     load_acquire,
     store_release,
 )
-from openoutcry.engine.enums import CommandKind, OrderType, RejectReason, ReportKind
+from openoutcry.engine.enums import ReportKind, TimeInForce
 from openoutcry.engine.latency import GatewayCounter, GatewayStage, Protocol, add_many
 from openoutcry.engine.pack import unpack_report
 from openoutcry.engine.records import SHARD_SHIFT
 from openoutcry.engine.ring import head_position, tail_position
 from openoutcry.protocol.binary.encode import encode_execution_report as encode_binary
-from openoutcry.protocol.binary.layouts import MAX_REPORT_FRAME, NO_AVG_PX, SPARE_BYTES
-from openoutcry.protocol.fix.encode import (
-    MAX_REPORT_BYTES,
-    NONE,
-    encode_cancel_reject,
-    encode_execution_report,
-)
-from openoutcry.server.sessions import PROTOCOL_FIX, index_append
-from openoutcry.server.translate import (
-    CXL_REJ_REASON,
-    EXEC_TYPE,
-    ORD_REJ_REASON,
-    ORD_STATUS,
-    Routes,
-)
+from openoutcry.protocol.binary.layouts import MAX_REPORT_FRAME, SPARE_BYTES
+from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES
+from openoutcry.server.reports import encode_fix, fill_binary, fill_fix
+from openoutcry.server.sessions import BLOCK_LIMIT, NEXT_BLOCK, PROTOCOL_FIX, index_append
+from openoutcry.server.translate import Routes
 
 #: Return codes of `encode_reports`.
 OUTBOUND_DONE = 0
 OUTBOUND_FLUSH = 1  # a connection's buffer is full: write, then call again
 OUTBOUND_INDEX = 2  # the session index needs another segment
+OUTBOUND_PYTHON = 3  # the unpacked report is for Python, and stepped over
 
-#: Binary AvgPx is in this part of a tick.
-_BINARY_AVERAGE = 100_000_000
 _BINARY_ROOM = MAX_REPORT_FRAME + SPARE_BYTES
 _PAUSES_PER_CLOCK = 16
 
 
-@lean_kernel
-def fill_fix(
-    values: NDArray[Any], reports: NDArray[Any], n: int, routes: Routes, shard: int
-) -> None:
-    """Fill row 0 of FIX REPORT_VALUES from report row `n`, all but the header's fields."""
-    row = values[0]
-    report = reports[n]
+@lean_part
+def _has_copies(routes: Routes, report: Any, owner: int) -> bool:
+    """Tell whether sessions besides its own may see a report.
+
+    Not copied: what tells of no order (a status request's answer), and rejects of the binary
+    protocol with codes that FIX may not have.
+    """
+    firm = routes.sessions[owner]["copies"]
+    account = routes.accounts[int64(report["account"])]["copies"]
+    if firm < 0 and account < 0:
+        return False
     kind = int64(report["kind"])
-    reason = int64(report["reason"])
-    symbol = int64(report["symbol"])
-    is_known = 0 <= symbol < len(routes.symbols)
-    base = int64(shard) << SHARD_SHIFT
-    row["transact_time_ns"] = report["time_ns"]
-    row["order_id"] = report["order_id"]
-    row["exec_id"] = base | report["report_seq"]
-    row["id0"] = report["id0"]
-    row["id1"] = report["id1"]
-    row["id2"] = report["id2"]
-    row["id3"] = report["id3"]
-    row["id4"] = report["id4"]
-    if kind == ReportKind.TRADE:
-        row["orig0"] = uint64(0)
-        row["has_last"] = 1
-    else:
-        row["orig0"] = report["orig0"]
-        row["orig1"] = report["orig1"]
-        row["orig2"] = report["orig2"]
-        row["orig3"] = report["orig3"]
-        row["orig4"] = report["orig4"]
-        row["has_last"] = 0
-    account = int64(report["account"])
-    row["account0"] = routes.accounts[account]["name0"]
-    row["account1"] = routes.accounts[account]["name1"]
-    row["account2"] = routes.accounts[account]["name2"]
-    row["account3"] = routes.accounts[account]["name3"]
-    row["price_scale"] = 0
-    row["qty_scale"] = 0
-    row["avg_px_scale"] = 0
-    tick = int64(1)
-    lot = int64(1)
-    row["avg_px"] = 0
-    if is_known:
-        row["symbol0"] = routes.symbols[symbol]["name0"]
-        row["symbol1"] = routes.symbols[symbol]["name1"]
-        row["symbol2"] = routes.symbols[symbol]["name2"]
-        tick = routes.symbols[symbol]["tick_mantissa"]
-        lot = routes.symbols[symbol]["lot_mantissa"]
-        row["price_scale"] = routes.symbols[symbol]["tick_scale"]
-        row["qty_scale"] = routes.symbols[symbol]["lot_scale"]
-        cum_qty = report["cum_qty"]
-        if cum_qty != 0:
-            multiplier = routes.symbols[symbol]["avg_multiplier"]
-            row["avg_px_scale"] = routes.symbols[symbol]["avg_scale"]
-            hi = report["notional_hi"]
-            lo = int64(report["notional_lo"])
-            average, fits = average_price(hi, lo, cum_qty, multiplier)
-            if not fits:
-                # A price near the ends of int64: fewer decimals fit.
-                row["avg_px_scale"] = row["price_scale"]
-                average, fits = average_price(hi, lo, cum_qty, tick)
-            row["avg_px"] = average
-    else:
-        row["symbol0"] = uint64(0)
-    row["price"] = report["price_ticks"] * tick
-    row["order_qty"] = report["qty_lots"] * lot
-    row["leaves_qty"] = report["leaves_qty"] * lot
-    row["cum_qty"] = report["cum_qty"] * lot
-    row["trade_id"] = 0
-    row["liquidity"] = 0
-    if kind == ReportKind.TRADE:
-        row["last_px"] = report["last_px"] * tick
-        row["last_qty"] = report["last_qty"] * lot
-        row["trade_id"] = report["trade_id"]
-        row["liquidity"] = report["liquidity"]
-    row["exec_type"] = EXEC_TYPE[kind]
-    row["ord_status"] = ORD_STATUS[int64(report["status"])]
-    row["side"] = report["side"]
-    row["ord_type"] = report["ord_type"]
-    row["tif"] = report["tif"]
-    row["has_price"] = 1 if report["ord_type"] == OrderType.LIMIT else 0
-    row["ord_rej_reason"] = NONE
-    row["cxl_rej_reason"] = NONE
-    row["text"] = NONE
-    if reason != RejectReason.NONE:
-        row["text"] = reason
-        row["ord_rej_reason"] = ORD_REJ_REASON[reason]
-        if kind == ReportKind.CANCEL_REJECTED:
-            row["cxl_rej_reason"] = CXL_REJ_REASON[reason]
-    row["cxl_rej_response_to"] = 2 if report["response_to"] == CommandKind.REPLACE else 1
-    if kind == ReportKind.CANCEL_REJECTED and reason == RejectReason.UNKNOWN_ORDER:
-        row["order_id"] = 0
+    if report["order_id"] != 0 or kind == ReportKind.CANCEL_REJECTED:
+        return True
+    if kind == ReportKind.STATUS:
+        return False
+    side, ord_type = int64(report["side"]), int64(report["ord_type"])
+    is_common = 1 <= side <= 2 and 1 <= ord_type <= 2 and report["tif"] <= TimeInForce.FOK
+    return is_common or routes.sessions[owner]["protocol"] == PROTOCOL_FIX
+
+
+@lean_part
+def _is_listed(copies: NDArray[np.int64], row: int, session: int) -> bool:
+    while row >= 0:
+        if copies[row, 0] == session:
+            return True
+        row = copies[row, 1]
+    return False
 
 
 @lean_kernel
-def encode_fix(
-    out: NDArray[np.uint8],
-    pos: int,
+def _copy_report(
+    is_trial: bool,
+    room: int,
+    source: int,
     reports: NDArray[Any],
-    n: int,
-    session: int,
-    texts: NDArray[Any],
+    shard: int,
+    routes: Routes,
+    blocks: NDArray[np.int64],
+    allocator: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    out_used: NDArray[np.int64],
+    session_texts: NDArray[Any],
     reason_texts: NDArray[np.uint8],
     reason_lengths: NDArray[np.int64],
     times: NDArray[np.int64],
     values: NDArray[Any],
-) -> int:
-    """Encode report row `n`, for which row 0 of `values` is filled; return the end position."""
-    if reports[n]["kind"] == ReportKind.CANCEL_REJECTED:
-        return encode_cancel_reject(
-            out, pos, texts, session, reason_texts, reason_lengths, times, values, 0
-        )
-    return encode_execution_report(
-        out, pos, texts, session, reason_texts, reason_lengths, times, values, 0
-    )
+    now_ms: int,
+) -> tuple[int, int]:
+    """Send the report in row 0 to each session that gets copies of it; return (code, how many).
 
-
-@lean_kernel
-def fill_binary(
-    values: NDArray[Any], reports: NDArray[Any], n: int, routes: Routes, shard: int
-) -> None:
-    """Fill row 0 of binary REPORT_VALUES from report row `n`, all but seq and repeated."""
-    row = values[0]
-    report = reports[n]
-    kind = int64(report["kind"])
-    row["ref_seq"] = report["inbound_seq"]
-    row["order_id"] = report["order_id"]
-    row["exec_id"] = (int64(shard) << SHARD_SHIFT) | report["report_seq"]
-    row["price"] = report["price_ticks"]
-    row["qty"] = report["qty_lots"]
-    row["cum_qty"] = report["cum_qty"]
-    row["leaves_qty"] = report["leaves_qty"]
-    row["avg_px"] = 0
-    if report["cum_qty"] != 0:
-        average, fits = average_price(
-            report["notional_hi"],
-            int64(report["notional_lo"]),
-            report["cum_qty"],
-            _BINARY_AVERAGE,
+    A trial sends nothing: it tells whether all of them have room, and a block each.
+    """
+    sessions = routes.sessions
+    owner = int64(reports[0]["session"])
+    firm = sessions[owner]["copies"]
+    row = firm
+    is_account = False
+    count = 0
+    while True:
+        if row < 0:
+            if is_account:
+                break
+            is_account = True
+            row = routes.accounts[int64(reports[0]["account"])]["copies"]
+            continue
+        target = routes.copies[row, 0]
+        row = routes.copies[row, 1]
+        # A session gets one copy, whichever list it is in.
+        if target == owner or (is_account and _is_listed(routes.copies, firm, target)):
+            continue
+        is_live = sessions[target]["is_live"] != 0
+        connection = sessions[target]["connection"]
+        if is_trial:
+            count += 1
+            if is_live and out_used[connection] > room:
+                return OUTBOUND_FLUSH, count
+            continue
+        number = sessions[target]["next_out"]
+        index_append(sessions, target, blocks, allocator, number, now_ms, source)
+        sessions[target]["next_out"] = number + 1
+        if not is_live:
+            continue
+        count += 1
+        fill_fix(values, reports, 0, routes, shard, target, session_texts[target]["version"])
+        values[0]["seq_num"] = number
+        values[0]["sending_time_ms"] = now_ms
+        values[0]["poss_dup"] = 0
+        out_used[connection] = encode_fix(
+            out[connection],
+            out_used[connection],
+            reports,
+            0,
+            target,
+            session_texts,
+            reason_texts,
+            reason_lengths,
+            times,
+            values,
         )
-        row["avg_px"] = average if fits else NO_AVG_PX
-    row["time_ns"] = report["time_ns"]
-    row["symbol"] = report["symbol"]
-    row["reason"] = report["reason"]
-    row["kind"] = kind
-    row["status"] = report["status"]
-    row["side"] = report["side"]
-    row["ord_type"] = report["ord_type"]
-    row["tif"] = report["tif"]
-    row["id0"] = report["id0"]
-    row["id1"] = report["id1"]
-    row["id2"] = report["id2"]
-    row["id3"] = report["id3"]
-    row["id4"] = report["id4"]
-    if kind == ReportKind.TRADE:
-        row["liquidity"] = report["liquidity"]
-        row["last_px"] = report["last_px"]
-        row["last_qty"] = report["last_qty"]
-        row["trade_id"] = report["trade_id"]
-        row["orig0"] = uint64(0)
-        row["orig1"] = uint64(0)
-        row["orig2"] = uint64(0)
-        row["orig3"] = uint64(0)
-        row["orig4"] = uint64(0)
-    else:
-        row["liquidity"] = 0
-        row["last_px"] = 0
-        row["last_qty"] = 0
-        row["trade_id"] = 0
-        row["orig0"] = report["orig0"]
-        row["orig1"] = report["orig1"]
-        row["orig2"] = report["orig2"]
-        row["orig3"] = report["orig3"]
-        row["orig4"] = report["orig4"]
-    account = int64(report["account"])
-    row["account0"] = routes.accounts[account]["name0"]
-    row["account1"] = routes.accounts[account]["name1"]
-    row["account2"] = routes.accounts[account]["name2"]
-    row["account3"] = routes.accounts[account]["name3"]
+        sessions[target]["sent_ms"] = now_ms
+    # One block for each of them and one for the report's own session.
+    if is_trial and allocator[NEXT_BLOCK] + count + 1 > allocator[BLOCK_LIMIT]:
+        return OUTBOUND_INDEX, count
+    return OUTBOUND_DONE, count
 
 
 @lean_kernel
@@ -250,16 +165,18 @@ def encode_reports(
     fix_values: NDArray[Any],
     binary_values: NDArray[Any],
     now_ms: int,
-) -> tuple[int, int, int]:
+) -> tuple[int, int, int, int]:
     """Number the reports next_report … stop - 1, and encode those whose session is live.
 
     `report_log` is the address of the shard's report log, `position` where the next report lies in
     it; `reports` is one REPORT row to unpack into (`words`: the same as (1, 24) words).
 
-    Returns (OUTBOUND_…, the next report, its position). `out` is (connections, bytes); `out_used`
-    says how much of each row is filled. A report is noted in its session's index before it is
-    encoded; a session whose client is away, or that is being resent to, gets only the number and
-    the note.
+    Returns (OUTBOUND_…, the next report, its position, the position of the one that is for
+    Python). `out` is (connections, bytes); `out_used` says how much of each row is filled. A report
+    is noted in its session's index before it is encoded; a session whose client is away, or that is
+    being resent to, gets only the number and the note. Drop copies go out behind the report itself,
+    likewise. The answers to mass requests are for Python, which has to be called behind what was
+    encoded before; where nobody asked, they are passed over.
     """
     sessions = routes.sessions
     room = out.shape[1] - max(MAX_REPORT_BYTES, _BINARY_ROOM)
@@ -267,19 +184,51 @@ def encode_reports(
     fix_sent = 0
     binary_sent = 0
     code = OUTBOUND_DONE
+    for_python = int64(0)
     report = reports[0]
     while next_report < stop:
         end = unpack_report(words, 0, base_ns, base, report_log + position) - report_log
         session = int64(report["session"])
-        if session == 0 or report["kind"] == ReportKind.DUPLICATE:
+        kind = int64(report["kind"])
+        is_mass = kind >= ReportKind.MASS_CANCELED
+        is_unasked = is_mass and report["inbound_seq"] == 0
+        if session == 0 or kind == ReportKind.DUPLICATE or is_unasked:
             next_report += 1
             position = end
             continue
+        if is_mass:
+            code = OUTBOUND_PYTHON
+            for_python = position
+            next_report += 1
+            position = end
+            break
         is_live = sessions[session]["is_live"] != 0
         connection = sessions[session]["connection"]
         if is_live and out_used[connection] > room:
             code = OUTBOUND_FLUSH
             break
+        has_copies = _has_copies(routes, report, session)
+        if has_copies:
+            code, _ = _copy_report(
+                True,
+                room,
+                base | position,
+                reports,
+                shard,
+                routes,
+                blocks,
+                allocator,
+                out,
+                out_used,
+                session_texts,
+                reason_texts,
+                reason_lengths,
+                times,
+                fix_values,
+                now_ms,
+            )
+            if code != OUTBOUND_DONE:
+                break
         number = sessions[session]["next_out"]
         if not index_append(sessions, session, blocks, allocator, number, now_ms, base | position):
             code = OUTBOUND_INDEX
@@ -288,7 +237,8 @@ def encode_reports(
         if is_live:
             used = out_used[connection]
             if sessions[session]["protocol"] == PROTOCOL_FIX:
-                fill_fix(fix_values, reports, 0, routes, shard)
+                version = session_texts[session]["version"]
+                fill_fix(fix_values, reports, 0, routes, shard, session, version)
                 fix_values[0]["seq_num"] = number
                 fix_values[0]["sending_time_ms"] = now_ms
                 fix_values[0]["poss_dup"] = 0
@@ -313,12 +263,32 @@ def encode_reports(
                 binary_sent += 1
             out_used[connection] = used
             sessions[session]["sent_ms"] = now_ms
+        if has_copies:
+            _, copied = _copy_report(
+                False,
+                room,
+                base | position,
+                reports,
+                shard,
+                routes,
+                blocks,
+                allocator,
+                out,
+                out_used,
+                session_texts,
+                reason_texts,
+                reason_lengths,
+                times,
+                fix_values,
+                now_ms,
+            )
+            fix_sent += copied
         next_report += 1
         position = end
     routes.counters[GatewayCounter.MESSAGES_OUT + Protocol.FIX] += fix_sent
     routes.counters[GatewayCounter.MESSAGES_OUT + Protocol.BINARY] += binary_sent
     routes.counters[GatewayCounter.REPORTS_READ + shard] = next_report - 1
-    return code, next_report, position
+    return code, next_report, position, for_python
 
 
 @lean_kernel

@@ -1,4 +1,4 @@
-"""Tables that the gateway's kernels look names up in: symbols and accounts.
+"""Tables that the gateway's kernels look things up in: symbols, accounts and drop copies.
 
 A name is held as 64-bit words (NUL-padded, little-endian), so that hashing and comparing need no
 loop over characters. The hash index is open addressing with linear probing; entries are never
@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 
 from openoutcry.config.jit import inline_kernel, int64, lean_kernel, uint64
 from openoutcry.engine.enums import ReplacePolicy
+from openoutcry.protocol.fix.encode import PARTIES_MAX, ROUTE_MAX
+from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Config
 
 SYMBOL_WORDS = 3
 ACCOUNT_WORDS = 4
+#: Room for route and party fields, a row of the account table; pages never written take none.
+_TEXT_BYTES = 128
 
 #: One row a symbol; the row's number is the symbol's number.
 SYMBOL_ROW = np.dtype(
@@ -44,6 +48,15 @@ ACCOUNT_ROW = np.dtype(
         ("name3", "<u8"),
         ("name_len", "<i8"),
         ("firm", "<i8"),
+        ("base", "<i8"),  # number of the account that this one is a variant of, or its own
+        ("copies", "<i8"),  # first of its drop copies in Routes.copies, or -1
+        # Whole fields for an order's reports, SOH behind each, in AccountTable.texts.
+        ("route_off", "<i8"),  # header fields
+        ("route_len", "<i8"),
+        ("party_off", "<i8"),  # body fields, in reports of FIX versions party_min to party_max
+        ("party_len", "<i8"),
+        ("party_min", "<i8"),
+        ("party_max", "<i8"),
     ],
     align=True,
 )
@@ -160,33 +173,99 @@ class SymbolTable:
 class AccountTable:
     """The accounts: those configured, and in a test venue any that a client names.
 
+    A variant is an account under a number of its own: the orders under it carry route and party
+    fields that their reports echo.
+
     Args:
-        capacity: most accounts, the unnamed one included.
+        capacity: most accounts, the unnamed one and variants included.
         is_open: whether unknown names are added.
+
+    Attributes:
+        rows: ACCOUNT_ROW, by number.
+        texts: the variants' fields; up to seven bytes behind a text may be read.
     """
 
     def __init__(self, capacity: int, *, is_open: bool) -> None:
         self.rows = np.zeros(capacity, ACCOUNT_ROW)
+        self.rows["copies"] = -1
         self.index = _empty_index(capacity)
         self.names: list[bytes] = [b""]
         self.numbers: dict[bytes, int] = {b"": 0}
+        self.texts = np.zeros(capacity * _TEXT_BYTES + ROUTE_MAX + PARTIES_MAX + 8, np.uint8)
+        self._texts_end = 0
+        self._variants: dict[tuple[int, bytes, bytes, int, int], int] = {}
         self._is_open = is_open
         _insert(self.index, _hash_of((0,)), 0)
 
     def add(self, name: bytes, firm: int) -> int:
         """Add an account; return its number. Raises OverflowError when the table is full."""
-        number = len(self.names)
-        if number >= len(self.rows):
-            raise OverflowError(f"the account table holds {len(self.rows)} accounts")
+        number = self._next()
         words = name_words(name, ACCOUNT_WORDS)
         for i, word in enumerate(words):
             self.rows[number][f"name{i}"] = word
         self.rows[number]["name_len"] = len(name)
         self.rows[number]["firm"] = firm
+        self.rows[number]["base"] = number
         self.names.append(name)
         self.numbers[name] = number
         _insert(self.index, _hash_of(words), number)
         return number
+
+    def _next(self) -> int:
+        number = len(self.names)
+        if number >= len(self.rows):
+            raise OverflowError(f"the account table holds {len(self.rows)} accounts")
+        return number
+
+    def variant(
+        self,
+        base: int,
+        route: bytes = b"",
+        parties: bytes = b"",
+        *,
+        party_min: Version = Version.FIX40,
+        party_max: Version = Version.FIX50SP2,
+    ) -> int:
+        """Return the number of the account whose orders' reports carry these fields besides.
+
+        The same fields give the same number again, no fields the account itself.
+
+        Args:
+            base: number of the account, or of a variant of it.
+            route: header fields as they go over the wire, SOH behind each.
+            parties: body fields likewise, for reports of the versions party_min to party_max.
+
+        Raises:
+            ValueError: a text is longer than ROUTE_MAX or PARTIES_MAX, or has no SOH at its end.
+            OverflowError: the table or the room for its texts is full.
+        """
+        base = int(self.rows[base]["base"])
+        if not route and not parties:
+            return base
+        key = (base, route, parties, int(party_min), int(party_max))
+        known = self._variants.get(key)
+        if known is not None:
+            return known
+        for text, most in ((route, ROUTE_MAX), (parties, PARTIES_MAX)):
+            if len(text) > most or (text and text[-1:] != b"\x01"):
+                raise ValueError(f"no fields of at most {most} bytes: {text!r}")
+        number = self._next()
+        if self._texts_end + len(route) + len(parties) + 8 > len(self.texts):
+            raise OverflowError("there is no room for another route or party")
+        self.rows[number] = self.rows[base]
+        row = self.rows[number]
+        row["route_off"], row["route_len"] = self._keep(route), len(route)
+        row["party_off"], row["party_len"] = self._keep(parties), len(parties)
+        row["party_min"], row["party_max"] = party_min, party_max
+        self.names.append(self.names[base])
+        self._variants[key] = number
+        return number
+
+    def _keep(self, text: bytes) -> int:
+        start = self._texts_end
+        self._texts_end = start + len(text)
+        self.texts[start : self._texts_end] = np.frombuffer(text, np.uint8)
+        return start
 
     def find(self, name: bytes) -> int:
         """Return the number of an account, adding it where that is allowed; -1 if there is none."""
@@ -198,6 +277,33 @@ class AccountTable:
         if any(not 0x20 <= character <= 0x7E for character in name):
             return -1
         return self.add(name, 0)
+
+
+class CopyTable:
+    """Who gets drop copies: lists of sessions, each begun by a `copies` of a session or account.
+
+    Args:
+        capacity: most entries of all lists together.
+
+    Attributes:
+        rows: (capacity, 2) numbers: a session, and the next row of the list or -1.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        self.rows = np.full((capacity, 2), -1, np.int64)
+        self._used = 0
+
+    def add(self, first: int, session: int) -> int:
+        """Put a session in front of the list that begins at row `first` (-1: none); return its row.
+
+        Raises OverflowError when the table is full.
+        """
+        row = self._used
+        if row >= len(self.rows):
+            raise OverflowError(f"the table of drop copies holds {len(self.rows)} entries")
+        self.rows[row] = session, first
+        self._used += 1
+        return row
 
 
 def symbol_flags(policy: str) -> int:

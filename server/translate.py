@@ -22,6 +22,8 @@ from openoutcry.engine.enums import OrderStatus, RejectReason, ReportKind
 from openoutcry.engine.latency import GatewayCounter, GatewayStage, add_many
 from openoutcry.engine.ring import HEADER_BYTES, free_records, publish
 from openoutcry.engine.state import ShardWord
+from openoutcry.protocol.fix.encode import NONE
+from openoutcry.protocol.fix.versions import Version
 
 #: Commands after which a long chunk's first part is handed to the shards: they match while we
 #: decode.
@@ -42,6 +44,7 @@ class Routes(NamedTuple):
     ring.
     states: address of the shards' state blocks; state_bytes: size of one.
     tails: position after the last command written, one a shard; published: what the shard may see.
+    account_texts: what ACCOUNT_ROW's offsets point into; copies: drop copies (`CopyTable`).
     """
 
     symbols: NDArray[Any]
@@ -58,6 +61,8 @@ class Routes(NamedTuple):
     published: NDArray[np.int64]
     counters: NDArray[np.int64]
     histograms: NDArray[np.int64]
+    account_texts: NDArray[np.uint8]
+    copies: NDArray[np.int64]
 
 
 @inline_kernel
@@ -97,47 +102,89 @@ def publish_commands(routes: Routes, recv_ns: int) -> None:
         add_many(routes.histograms, GatewayStage.DECODE_TO_RING, now - recv_ns, tail - first)
 
 
-#: OrdRejReason(103) by RejectReason; FIX 4.4 knows 0 to 15 and 99.
-ORD_REJ_REASON = np.full(256, 99, np.int64)
-for _reason, _number in {
-    RejectReason.UNKNOWN_SYMBOL: 1,
-    RejectReason.DUPLICATE_CL_ORD_ID: 6,
-    RejectReason.INVALID_SIDE: 11,
-    RejectReason.UNSUPPORTED_ORDER_TYPE: 11,
-    RejectReason.UNSUPPORTED_TIME_IN_FORCE: 11,
-    RejectReason.PRICE_OUT_OF_RANGE: 3,
-    RejectReason.PRICE_OFF_TICK: 99,
-    RejectReason.QTY_OUT_OF_RANGE: 13,
-    RejectReason.QTY_OFF_LOT: 13,
-    RejectReason.PRICE_REQUIRED: 11,
-    RejectReason.PRICE_NOT_ALLOWED: 11,
-    RejectReason.UNKNOWN_ACCOUNT: 15,
-    RejectReason.UNKNOWN_ORDER: 5,
-    RejectReason.ORDER_CAPACITY: 0,
-    RejectReason.LEVEL_CAPACITY: 0,
-    RejectReason.SESSION_CAPACITY: 0,
-    RejectReason.LOG_CAPACITY: 0,
-    RejectReason.LEVEL_QTY_OVERFLOW: 3,
-    RejectReason.VENUE_CLOSED: 2,
-}.items():
-    ORD_REJ_REASON[_reason] = _number
+_V40, _V41, _V42, _V43, _V44, _V50, _V50SP1, _V50SP2 = Version
+#: Since when FIX has the codes that follow here.
+_ORD_REJ_SINCE = {0: _V40, 1: _V40, 2: _V40, 3: _V40, 5: _V41, 6: _V41, 11: _V43} | {
+    13: _V44,
+    15: _V44,
+    18: _V50,
+    99: _V44,
+}
+_CXL_REJ_SINCE = {0: _V40, 1: _V40, 2: _V42, 6: _V43, 18: _V50, 99: _V44}
+_RESTATEMENT_SINCE = {12: _V50SP2, 13: _V50SP2, 99: _V44}
 
-#: CxlRejReason(102) by RejectReason; FIX 4.4 knows 0 to 6 and 99.
-CXL_REJ_REASON = np.full(256, 99, np.int64)
-for _reason, _number in {
-    RejectReason.UNKNOWN_SYMBOL: 1,
-    RejectReason.DUPLICATE_CL_ORD_ID: 6,
-    RejectReason.UNKNOWN_ORDER: 1,
-    RejectReason.SIDE_MISMATCH: 1,
-    RejectReason.TOO_LATE_TO_CANCEL: 0,
-    RejectReason.ORDER_REPLACED: 0,
-    RejectReason.ORDER_CAPACITY: 2,
-    RejectReason.LEVEL_CAPACITY: 2,
-    RejectReason.SESSION_CAPACITY: 2,
-    RejectReason.LOG_CAPACITY: 2,
-    RejectReason.VENUE_CLOSED: 2,
-}.items():
-    CXL_REJ_REASON[_reason] = _number
+
+def _by_version(
+    since: dict[int, Version], codes: dict[RejectReason, tuple[int, ...]], default: tuple[int, ...]
+) -> NDArray[np.int64]:
+    """Return (Version, RejectReason) → the first of the reason's codes that the version has, or
+    NONE."""
+    table = np.empty((len(Version), 256), np.int64)
+    for version in Version:
+
+        def first(wanted: tuple[int, ...], version: Version = version) -> int:
+            return next((code for code in wanted if since[code] <= version), NONE)
+
+        table[version] = first(default)
+        for reason, wanted in codes.items():
+            table[version, reason] = first(wanted)
+    return table
+
+
+#: OrdRejReason(103) by Version and RejectReason.
+ORD_REJ_REASON = _by_version(
+    _ORD_REJ_SINCE,
+    {
+        RejectReason.UNKNOWN_SYMBOL: (1,),
+        RejectReason.DUPLICATE_CL_ORD_ID: (6, 0),
+        RejectReason.INVALID_SIDE: (11, 0),
+        RejectReason.UNSUPPORTED_ORDER_TYPE: (11, 0),
+        RejectReason.UNSUPPORTED_TIME_IN_FORCE: (11, 0),
+        RejectReason.PRICE_OUT_OF_RANGE: (3,),
+        RejectReason.PRICE_OFF_TICK: (18, 99, 0),
+        RejectReason.QTY_OUT_OF_RANGE: (13, 0),
+        RejectReason.QTY_OFF_LOT: (13, 0),
+        RejectReason.PRICE_REQUIRED: (11, 0),
+        RejectReason.PRICE_NOT_ALLOWED: (11, 0),
+        RejectReason.UNKNOWN_ACCOUNT: (15, 0),
+        RejectReason.UNKNOWN_ORDER: (5, 0),
+        RejectReason.ORDER_CAPACITY: (0,),
+        RejectReason.LEVEL_CAPACITY: (0,),
+        RejectReason.SESSION_CAPACITY: (0,),
+        RejectReason.LOG_CAPACITY: (0,),
+        RejectReason.LEVEL_QTY_OVERFLOW: (3,),
+        RejectReason.VENUE_CLOSED: (2,),
+    },
+    (99, 0),
+)
+
+#: CxlRejReason(102) by Version and RejectReason; NONE leaves the field out.
+CXL_REJ_REASON = _by_version(
+    _CXL_REJ_SINCE,
+    {
+        RejectReason.UNKNOWN_SYMBOL: (1,),
+        RejectReason.DUPLICATE_CL_ORD_ID: (6, 2),
+        RejectReason.PRICE_OFF_TICK: (18, 99, 2),
+        RejectReason.UNKNOWN_ORDER: (1,),
+        RejectReason.SIDE_MISMATCH: (1,),
+        RejectReason.TOO_LATE_TO_CANCEL: (0,),
+        RejectReason.ORDER_REPLACED: (0,),
+        RejectReason.ORDER_CAPACITY: (2,),
+        RejectReason.LEVEL_CAPACITY: (2,),
+        RejectReason.SESSION_CAPACITY: (2,),
+        RejectReason.LOG_CAPACITY: (2,),
+        RejectReason.VENUE_CLOSED: (2,),
+    },
+    (99, 2),
+)
+
+#: ExecRestatementReason(378) of a CANCELED report by Version and RejectReason; NONE leaves it out.
+#: A mass cancel is what its client asked for, so it has none.
+RESTATEMENT = _by_version(
+    _RESTATEMENT_SINCE,
+    {RejectReason.CONNECTION_LOST: (12, 99), RejectReason.LOGGED_OUT: (13, 99)},
+    (),
+)
 
 #: What a client is told, by RejectReason.
 REASON_TEXTS: dict[int, str] = {
@@ -167,10 +214,14 @@ REASON_TEXTS: dict[int, str] = {
     RejectReason.LOG_CAPACITY: "the venue's log is full: orders can only be cancelled",
     RejectReason.LEVEL_QTY_OVERFLOW: "the price level's total quantity would overflow",
     RejectReason.VENUE_CLOSED: "the venue is closed",
+    RejectReason.MASS_CANCEL: "canceled by a mass cancel request",
+    RejectReason.CONNECTION_LOST: "canceled since the session lost its connection",
+    RejectReason.LOGGED_OUT: "canceled since the session logged out",
 }
 
-#: ExecType(150) by ReportKind, as character codes.
-EXEC_TYPE = np.zeros(16, np.int64)
+#: ExecType(150) by Version and ReportKind, as character codes; 0: what OrdStatus says, which up to
+#: 4.2 is the ExecType of trades and of answers to status requests.
+EXEC_TYPE = np.zeros((len(Version), 16), np.int64)
 for _kind, _character in {
     ReportKind.NEW: "0",
     ReportKind.TRADE: "F",
@@ -179,13 +230,18 @@ for _kind, _character in {
     ReportKind.REJECTED: "8",
     ReportKind.EXPIRED: "C",
     ReportKind.STATUS: "I",
+    ReportKind.MASS_STATUS: "I",
 }.items():
-    EXEC_TYPE[_kind] = ord(_character)
+    EXEC_TYPE[:, _kind] = ord(_character)
+    if _character in "FI":
+        EXEC_TYPE[: Version.FIX43, _kind] = 0
 
-#: OrdStatus(39) by OrderStatus, as character codes.
-ORD_STATUS = np.zeros(16, np.int64)
+#: OrdStatus(39) by Version and OrderStatus, as character codes. FIX 4.4 has no code for an
+#: identifier that a replace superseded: the request about it is rejected.
+ORD_STATUS = np.zeros((len(Version), 16), np.int64)
 for _status in OrderStatus:
-    ORD_STATUS[_status] = ord("C") if _status == OrderStatus.EXPIRED else ord("0") + _status
+    ORD_STATUS[:, _status] = ord("C") if _status == OrderStatus.EXPIRED else ord("0") + _status
+ORD_STATUS[Version.FIX44, OrderStatus.REPLACED] = ord("8")
 
 
 @lean_kernel

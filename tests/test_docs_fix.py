@@ -92,8 +92,8 @@ def test_reject_reasons_are_what_the_venue_answers() -> None:
     assert table("Reject reasons") == [
         [
             reason.name,
-            str(ORD_REJ_REASON[reason]),
-            str(CXL_REJ_REASON[reason]),
+            str(ORD_REJ_REASON[Version.FIX44, reason]),
+            str(CXL_REJ_REASON[Version.FIX44, reason]),
             REASON_TEXTS[reason],
         ]
         for reason in RejectReason
@@ -113,10 +113,10 @@ def test_session_reject_reasons_are_complete() -> None:
 def test_exec_types_are_what_the_venue_sends() -> None:
     rows = table("ExecType and OrdStatus")
     assert {row[0] for row in rows} == {
-        chr(EXEC_TYPE[kind]) for kind in ReportKind if EXEC_TYPE[kind]
+        chr(EXEC_TYPE[Version.FIX44, kind]) for kind in ReportKind if EXEC_TYPE[Version.FIX44, kind]
     }
     statuses = {char for row in rows for char in re.findall(r"\b[0-9C]\b", row[2])}
-    assert statuses == {chr(ORD_STATUS[status]) for status in OrderStatus}
+    assert statuses == {chr(ORD_STATUS[Version.FIX50SP2, status]) for status in OrderStatus}
 
 
 def test_fields_that_are_not_served_are_named() -> None:
