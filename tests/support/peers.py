@@ -123,10 +123,18 @@ class FixPeer(Peer):
     """A FIX client."""
 
     def __init__(
-        self, port: int, comp_id: str, *, next_out: int = 1, next_in: int = 1, venue: str = ""
+        self,
+        port: int,
+        comp_id: str,
+        *,
+        next_out: int = 1,
+        next_in: int = 1,
+        venue: str = "",
+        begin: str = "FIX.4.4",
     ) -> None:
         super().__init__(port)
         self.comp_id = comp_id
+        self.begin = begin
         self.venue = venue or "OPENOUTCRY"
         self.next_out = next_out
         self.next_in = next_in
@@ -142,7 +150,7 @@ class FixPeer(Peer):
             self.next_out += 1
         head = f"35={msg_type}|34={seq}|49={header.get('sender', self.comp_id)}|"
         head += f"52={header.get('time', utc())}|56={header.get('target', self.venue)}|"
-        return seal(to_bytes(head + header.get("extra", "") + body))
+        return seal(to_bytes(head + header.get("extra", "") + body), self.begin.encode())
 
     def send(self, msg_type: str, body: str = "", **header: str) -> int:
         """Send a message; return its number."""
@@ -211,6 +219,7 @@ class FixPeer(Peer):
                 assert frame is not None, "the venue sent garbled bytes"
                 self._frames.append(FixReport(parse(frame)))
         message = self._frames.pop(0)
+        assert message[8] == self.begin
         assert message[49] == self.venue
         assert message[56] == self.comp_id
         if is_numbered:
