@@ -28,6 +28,7 @@ from openoutcry.protocol.binary.layouts import REPORT_VALUES as BINARY_VALUES
 from openoutcry.protocol.binary.layouts import SPARE_BYTES as BINARY_SPARE
 from openoutcry.protocol.binary.messages import decode_client_message
 from openoutcry.protocol.fix.decode import decode_message as decode_fix
+from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES, NONE
 from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_VALUES
 from openoutcry.protocol.fix.encode import encode_execution_report as encode_fix
@@ -40,6 +41,7 @@ from openoutcry.protocol.fix.encode_frame import (
 from openoutcry.protocol.fix.layouts import ORDER as FIX_ORDER
 from openoutcry.protocol.fix.layouts import ORDER_FIELDS as FIX_FIELDS
 from openoutcry.protocol.fix.layouts import SPARE_BYTES as FIX_SPARE
+from openoutcry.protocol.fix.slots import DecodeTables, decode_tables
 from openoutcry.protocol.fix.store import seal
 from openoutcry.protocol.fix.versions import Version
 
@@ -130,13 +132,15 @@ def binary_reports(count: int) -> NDArray[Any]:
 
 
 @lean_kernel
-def _decode_fix_all(buf: NDArray[np.uint8], end: int, fields: NDArray[Any], rounds: int) -> int:
+def _decode_fix_all(
+    buf: NDArray[np.uint8], end: int, tables: DecodeTables, fields: NDArray[Any], rounds: int
+) -> int:
     """Decode the buffer's orders `rounds` times; return how many were valid."""
     valid = 0
     for _ in range(rounds):
         start = 0
         while start < end:
-            if decode_fix(buf, start, end, 4096, fields, 0) != FIX_ORDER:
+            if decode_fix(buf, start, end, 4096, tables, 0, fields, 0) != FIX_ORDER:
                 return valid
             start = fields[0]["frame_end"]
             valid += 1
@@ -216,9 +220,10 @@ def bench_codec(messages: int = 2_000, rounds: int = 50, runs: int = 5) -> dict[
     data = b"".join(orders)
     buffer, fields = _buffer(data, FIX_SPARE), np.zeros(1, FIX_FIELDS)
     size = len(data) / messages
-    if _decode_fix_all(buffer, len(data), fields, 1) != messages:
+    tables = decode_tables([dictionary(Version.FIX44)])
+    if _decode_fix_all(buffer, len(data), tables, fields, 1) != messages:
         raise RuntimeError("a FIX order was not decoded")
-    ns = _median_ns(lambda: _decode_fix_all(buffer, len(data), fields, rounds), many, runs)
+    ns = _median_ns(lambda: _decode_fix_all(buffer, len(data), tables, fields, rounds), many, runs)
     result["fix_decode"] = _row(
         size, ns, "simplefix", _median_ns(lambda: _parse_all(orders), messages, runs)
     )

@@ -32,6 +32,7 @@ from openoutcry.protocol.fix.encode_frame import (
     time_cache,
 )
 from openoutcry.protocol.fix.layouts import ORDER_FIELDS as FIX_ORDER_FIELDS
+from openoutcry.protocol.fix.slots import decode_tables
 from openoutcry.protocol.fix.stamps import format_utc_ms
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.binary_gateway import BinarySessions
@@ -174,6 +175,7 @@ class Gateway:
             state_bytes=SHARD_WORDS * 8,
             tails=tails,
             published=tails.copy(),
+            decode_tables=decode_tables(self.profiles.dictionaries),
             counters=self.metrics.counters,
             histograms=self.metrics.histograms,
             account_texts=self.accounts.texts,

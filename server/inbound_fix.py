@@ -85,11 +85,14 @@ def receive_fix(
     """
     row = fields[0]
     sessions = routes.sessions
+    profile = int64(sessions[session]["profile"])
     mask = routes.commands.shape[2] - 1
     taken = 0
     code = INBOUND_DONE
     while True:
-        status = decode_message(buf, start, end, max_message_bytes, fields, 0)
+        status = decode_message(
+            buf, start, end, max_message_bytes, routes.decode_tables, profile, fields, 0
+        )
         if status == PARTIAL:
             break
         if status == GARBLED:

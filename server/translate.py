@@ -23,6 +23,7 @@ from openoutcry.engine.latency import GatewayCounter, GatewayStage, add_many
 from openoutcry.engine.ring import HEADER_BYTES, free_records, publish
 from openoutcry.engine.state import ShardWord
 from openoutcry.protocol.fix.encode import NONE
+from openoutcry.protocol.fix.slots import DecodeTables
 from openoutcry.protocol.fix.versions import Version
 
 #: Commands after which a long chunk's first part is handed to the shards: they match while we
@@ -44,6 +45,7 @@ class Routes(NamedTuple):
     ring.
     states: address of the shards' state blocks; state_bytes: size of one.
     tails: position after the last command written, one a shard; published: what the shard may see.
+    decode_tables: profiles by which FIX messages are decoded (protocol.fix.slots).
     account_texts: what ACCOUNT_ROW's offsets point into; copies: drop copies (`CopyTable`).
     """
 
@@ -59,6 +61,7 @@ class Routes(NamedTuple):
     state_bytes: int
     tails: NDArray[np.int64]
     published: NDArray[np.int64]
+    decode_tables: DecodeTables
     counters: NDArray[np.int64]
     histograms: NDArray[np.int64]
     account_texts: NDArray[np.uint8]

@@ -1,29 +1,30 @@
 """The venue's decode kernel: client bytes to ORDER_FIELDS rows, fully validated.
 
 One pass over the fields of NewOrderSingle (D), OrderCancelRequest (F), OrderCancelReplaceRequest
-(G) and OrderStatusRequest (H). Its verdicts are those of message.py and validate.py. Whatever is
-not the plain case of an order (another MsgType or BeginString, PossDupFlag, routing, groups, data,
-fields that change what an order means) is OTHER, and Python has a look. The caller compares
-CompIDs, MsgSeqNum and SendingTime.
+(G) and OrderStatusRequest (H), by a profile of the session's dictionary (slots.py). Its verdicts
+are those of message.py and validate.py. Whatever is not the plain case of an order (another MsgType
+or BeginString, ApplVerID, PossDupFlag, routing, groups, data, fields that change what an order
+means, no identifier or symbol) is OTHER, and Python has a look. The caller compares CompIDs,
+MsgSeqNum and SendingTime.
 """
 
 from typing import Any
 
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, int64, kernel
-from openoutcry.protocol.binary.words import address_of, load_byte
-from openoutcry.protocol.fix.dictionary import dictionary
+from openoutcry.config.jit import inline_kernel, int64, kernel, lean_kernel
+from openoutcry.protocol.binary.words import address_of, load_byte, load_word
 from openoutcry.protocol.fix.enums import SessionRejectReason
 from openoutcry.protocol.fix.framing import find_frame
 from openoutcry.protocol.fix.layouts import CL_ORD_ID_MAX, ORDER, OTHER, REJECT
 from openoutcry.protocol.fix.slots import (
+    CODE_SLOTS,
+    FIRST_CODE,
     FIRST_FIELD,
     FIRST_OF_BODY,
-    REQUIRED_BITS,
-    REQUIRED_TAGS,
-    SLOTS,
+    PROFILE,
     SLOTS_TAGS,
+    DecodeTables,
     Slot,
 )
 from openoutcry.protocol.fix.swar import (
@@ -34,13 +35,13 @@ from openoutcry.protocol.fix.swar import (
     soh_mask,
     trailing_zeros,
 )
-from openoutcry.protocol.fix.tags import INVALID_TAG, USER_DEFINED, Tag
+from openoutcry.protocol.fix.tags import INVALID_TAG, Tag
 from openoutcry.protocol.fix.values import SOUND, read_decimal, read_natural, read_timestamp
-from openoutcry.protocol.fix.versions import Version
 
 _SOH = 1
 _EQUALS = ord("=")
-_ZERO = ord("0")
+_POINT = ord(".")
+_WHOLE_ORDER = ord("F")
 _TYPE_D, _TYPE_F, _TYPE_G, _TYPE_H = (ord(c) for c in "DFGH")
 
 _UNDEFINED = int(Slot.UNDEFINED)
@@ -64,6 +65,7 @@ _PRICE = int(Slot.PRICE)
 _ORDER_QTY = int(Slot.ORDER_QTY)
 _TRANSACT_TIME = int(Slot.TRANSACT_TIME)
 _HANDL_INST = int(Slot.HANDL_INST)
+_CXL_TYPE = int(Slot.CXL_TYPE)
 
 _INVALID_TAG_NUMBER = int(SessionRejectReason.INVALID_TAG_NUMBER)
 _REQUIRED_TAG_MISSING = int(SessionRejectReason.REQUIRED_TAG_MISSING)
@@ -80,63 +82,102 @@ _TAG_MSG_TYPE = int(Tag.MSG_TYPE)
 _MSG_TYPE_BYTES = len("35=D|")
 
 
-def _codes(tag: Tag) -> int:
-    """Return the set of a field's characters, as bits by character less 48."""
-    return sum(1 << (ord(code) - _ZERO) for code in dictionary(Version.FIX44).enumerations[tag])
+def _offset(name: str) -> int:
+    """Return where a profile has something."""
+    places: Any = PROFILE.fields
+    return int(places[name][1])
 
 
-_SIDES = _codes(Tag.SIDE)
-_ORD_TYPES = _codes(Tag.ORD_TYPE)
-_TIMES_IN_FORCE = _codes(Tag.TIME_IN_FORCE)
-_HANDL_INSTS = _codes(Tag.HANDL_INST)
+_PROFILE_BYTES = PROFILE.itemsize
+_BEGIN_LOW = _offset("begin_low")
+_BEGIN_HIGH = _offset("begin_high")
+_BEGIN_MASK = _offset("begin_mask")
+_BEGIN_BYTES = _offset("begin_bytes")
+_LENIENT = _offset("is_lenient")
+_LENGTH_FAULT = _offset("length_fault")
+_QTY_WHOLE = _offset("is_qty_whole")
+_FIRST_PYTHON_TAG = _offset("first_python_tag")
+_LAST_PYTHON_TAG = _offset("last_python_tag")
+_REQUIRED = _offset("required")
+_NEEDED = _offset("needed")
+_REQUIRED_TAGS = _offset("required_tags")
+_REQUIRED_TAGS_BYTES = PROFILE["required_tags"].itemsize // PROFILE["required_tags"].shape[0]
+_SLOTS = _offset("slots")
+_SIDES, _ORD_TYPES, _TIMES_IN_FORCE, _HANDL_INSTS = (
+    _offset("codes") + 8 * place for place in range(len(CODE_SLOTS))
+)
 
 
 @inline_kernel
-def _read_code(address: int, length: int, codes: int) -> tuple[int, int]:
-    """Read one character of a set: (SOUND, character less 48)."""
+def _number(address: int) -> int:
+    """Load a number of a profile."""
+    return int64(load_word(address))
+
+
+@inline_kernel
+def _read_code(address: int, length: int, facts: int, place: int) -> tuple[int, int]:
+    """Read one character of a profile's set: (SOUND, character less 48)."""
     if length != 1:
-        return _INCORRECT_FORMAT, 0
-    code = load_byte(address) - _ZERO
+        return _number(facts + _LENGTH_FAULT), 0
+    code = load_byte(address) - FIRST_CODE
+    codes = _number(facts + place)
     if code < 0 or code > 62 or (codes >> code) & 1 == 0:
         return _VALUE_INCORRECT, 0
     return SOUND, code
 
 
 @kernel
-def _has_equals(pos: int, stop: int) -> bool:
+def _has(char: int, pos: int, stop: int) -> bool:
     while pos < stop:
-        if load_byte(pos) == _EQUALS:
+        if load_byte(pos) == char:
             return True
         pos += 1
     return False
 
 
 @kernel
-def _first_missing(kind: int, seen: int) -> int:
+def _first_missing(facts: int, kind: int, seen: int) -> int:
     """Return the first required tag whose slot was not seen."""
-    for tag in REQUIRED_TAGS[kind]:
-        if (seen >> int64(SLOTS[kind, tag])) & 1 == 0:
+    place = facts + _REQUIRED_TAGS + kind * _REQUIRED_TAGS_BYTES
+    while True:
+        tag = _number(place)
+        if tag == 0 or (seen >> load_byte(facts + _SLOTS + kind * SLOTS_TAGS + tag)) & 1 == 0:
             return tag
-    return 0
+        place += 8
 
 
-@kernel
+@lean_kernel
 def decode_message(
-    buf: NDArray[Any], start: int, end: int, max_message_bytes: int, fields: NDArray[Any], k: int
+    buf: NDArray[Any],
+    start: int,
+    end: int,
+    max_message_bytes: int,
+    tables: DecodeTables,
+    profile: int,
+    fields: NDArray[Any],
+    k: int,
 ) -> int:
     """Decode the frame at `start` into row `k` of `fields` (ORDER_FIELDS); return its status.
 
     `buf` is uint8 with SPARE_BYTES behind `end`, which is behind the last byte received. A frame of
-    more than max_message_bytes is garbled, as soon as its BodyLength is there. For the statuses
+    more than max_message_bytes is garbled, as soon as its BodyLength is there. `profile` is a row
+    of `tables`; with a negative one no frame is decoded: all are OTHER. For the statuses
     (PARTIAL, ORDER, OTHER, REJECT, GARBLED) and what counts with each see layouts.py.
     """
     row = fields[k]
     base = address_of(buf)
-    status, frame_end, body, body_end, is_fix44 = find_frame(
-        base + start, base + end, max_message_bytes
+    facts = address_of(tables) + max(profile, 0) * _PROFILE_BYTES
+    status, frame_end, body, body_end, is_ours = find_frame(
+        base + start,
+        base + end,
+        max_message_bytes,
+        load_word(facts + _BEGIN_LOW),
+        load_word(facts + _BEGIN_HIGH),
+        load_word(facts + _BEGIN_MASK),
+        _number(facts + _BEGIN_BYTES),
     )
     row["frame_end"] = frame_end - base if frame_end else 0
-    if status != OTHER or not is_fix44 or load_byte(body + 4) != _SOH:
+    if status != OTHER or not is_ours or profile < 0 or load_byte(body + 4) != _SOH:
         return status
     msg_type = load_byte(body + 3)
     if msg_type == _TYPE_D:
@@ -149,6 +190,8 @@ def decode_message(
         kind = 3
     else:
         return OTHER
+    slots = facts + _SLOTS + kind * SLOTS_TAGS
+    is_lenient = _number(facts + _LENIENT) != 0
     row["msg_type"] = msg_type
     row["sender_comp_id_len"] = 0
     row["target_comp_id_len"] = 0
@@ -187,7 +230,7 @@ def decode_message(
         tag, digits = read_tag(pos)
         if tag == 0:
             if reject_reason == SOUND:
-                if _has_equals(pos, stop):
+                if _has(_EQUALS, pos, stop):
                     reject_reason = _INVALID_TAG_NUMBER
                     ref_tag = INVALID_TAG
                 else:
@@ -200,12 +243,15 @@ def decode_message(
         length = stop - value
         pos = stop + 1
         tag_before = tag
-        slot = _USER
         if tag < SLOTS_TAGS:
-            slot = int64(SLOTS[kind, tag])
-        elif tag < USER_DEFINED:
-            slot = _UNDEFINED
+            slot = load_byte(slots + tag)
+        elif tag < _number(facts + _FIRST_PYTHON_TAG) or tag > _number(facts + _LAST_PYTHON_TAG):
+            slot = _USER
+        else:
+            return OTHER
 
+        if length == 0 and is_lenient and (slot >= FIRST_FIELD or slot == _FIRST_THREE):
+            continue
         fault = SOUND
         if slot < FIRST_FIELD:
             if slot == _UNUSUAL:
@@ -215,9 +261,9 @@ def decode_message(
             elif slot == _FOREIGN:
                 fault = _NOT_FOR_MESSAGE
             elif slot == _USER:
-                if length == 0:
+                if length == 0 and not is_lenient:
                     fault = _NO_VALUE
-            elif slot == _FIRST_THREE and not in_body:
+            elif slot == _FIRST_THREE and (is_lenient or not in_body):
                 fault = _TAG_REPEATED
             else:
                 fault = _OUT_OF_ORDER
@@ -225,7 +271,7 @@ def decode_message(
             bit = 1 << slot
             if slot >= FIRST_OF_BODY:
                 in_body = True
-            elif in_body:
+            elif in_body and not is_lenient:
                 fault = _OUT_OF_ORDER
             if fault == SOUND:
                 if seen & bit:
@@ -235,7 +281,7 @@ def decode_message(
             seen |= bit
             if slot == _MSG_SEQ_NUM:
                 # Whatever is wrong with its place: the number answers for the message.
-                if seq_num < 0:
+                if seq_num < 0 and length > 0:
                     seq_num = read_natural(value, length)
                     if seq_num < 0:
                         return OTHER
@@ -270,23 +316,29 @@ def decode_message(
                 row["order_id_off"] = value - base
                 row["order_id_len"] = length
             elif slot == _SIDE:
-                fault, code = _read_code(value, length, _SIDES)
+                fault, code = _read_code(value, length, facts, _SIDES)
                 row["side"] = code
             elif slot == _ORD_TYPE:
-                fault, code = _read_code(value, length, _ORD_TYPES)
+                fault, code = _read_code(value, length, facts, _ORD_TYPES)
                 row["ord_type"] = code
             elif slot == _TIME_IN_FORCE:
-                fault, code = _read_code(value, length, _TIMES_IN_FORCE)
+                fault, code = _read_code(value, length, facts, _TIMES_IN_FORCE)
                 row["tif"] = code
             elif slot == _HANDL_INST:
-                fault, code = _read_code(value, length, _HANDL_INSTS)
+                fault, code = _read_code(value, length, facts, _HANDL_INSTS)
+            elif slot == _CXL_TYPE:
+                if length != 1 or load_byte(value) != _WHOLE_ORDER:
+                    return OTHER
             elif slot == _PRICE:
                 fault, mantissa, scale = read_decimal(value, length)
                 row["price"] = mantissa
                 row["price_scale"] = scale
                 row["has_price"] = 1
             elif slot == _ORDER_QTY:
-                fault, mantissa, scale = read_decimal(value, length)
+                if _number(facts + _QTY_WHOLE) and _has(_POINT, value, stop):
+                    fault, mantissa, scale = _INCORRECT_FORMAT, 0, 0
+                else:
+                    fault, mantissa, scale = read_decimal(value, length)
                 row["qty"] = mantissa
                 row["qty_scale"] = scale
                 row["has_qty"] = 1
@@ -301,10 +353,12 @@ def decode_message(
         return OTHER
     row["seq_num"] = seq_num
     if reject_reason == SOUND:
-        if seen & REQUIRED_BITS[kind] == REQUIRED_BITS[kind]:
-            return ORDER
+        required = _number(facts + _REQUIRED + kind * 8)
+        if seen & required == required:
+            needed = _number(facts + _NEEDED + kind * 8)
+            return ORDER if seen & needed == needed else OTHER
         reject_reason = _REQUIRED_TAG_MISSING
-        ref_tag = _first_missing(kind, seen)
+        ref_tag = _first_missing(facts, kind, seen)
     row["ref_tag"] = ref_tag
     row["reject_reason"] = reject_reason
     return REJECT

@@ -36,13 +36,13 @@ _BEGIN = np.frombuffer(b"8=FIX", np.uint8)
 _BODY_LENGTH = np.frombuffer(b"9=", np.uint8)
 _MSG_TYPE = np.frombuffer(b"35=", np.uint8)
 _CHECK_SUM = np.frombuffer(b"\x0110=", np.uint8)
+# The most usual beginning; what follows is four bytes.
 _FIX44_LOW = _word(b"8=FIX.4.")
 _FIX44_HIGH = _word(b"4\x019=")
-_FOUR_BYTES = uint64(0xFFFF_FFFF)
+_FIX44_MASK = uint64(0xFFFF_FFFF)
+_FIX44_BYTES = 12
 _SOH_10 = _word(b"\x0110=\0\0\0\x01")
 _SOH_10_MASK = _word(b"\xff\xff\xff\xff\0\0\0\xff")
-#: Bytes of `8=FIX.4.4|9=`, and how many must be there to look at them as two words.
-_FIX44_BYTES = 12
 
 
 @kernel
@@ -111,20 +111,31 @@ def _odd_trailer(pos: int, end: int) -> tuple[int, int]:
 
 
 @inline_kernel
-def find_frame(start: int, end: int, max_bytes: int) -> tuple[int, int, int, int, bool]:
+def find_frame(
+    start: int,
+    end: int,
+    max_bytes: int,
+    begin_low: int,
+    begin_high: int,
+    begin_mask: int,
+    begin_bytes: int,
+) -> tuple[int, int, int, int, bool]:
     """Find the frame that begins at address `start`.
 
-    Returns (status, frame_end, body, body_end, whether it is FIX.4.4): OTHER for a whole frame
+    begin_low, begin_high, begin_mask (uint64) and begin_bytes say how frames of our version begin:
+    `8=FIX.4.4|9=` as two words, the second as far as the mask goes, and its bytes.
+
+    Returns (status, frame_end, body, body_end, whether it begins so): OTHER for a whole frame
     whose BodyLength and CheckSum are right; with PARTIAL frame_end is 0 while it is not known;
     with GARBLED it is where to go on. `body` is where `35=` is, body_end where `10=` is.
     """
-    is_fix44 = (
-        end - start >= _FIX44_BYTES
-        and load_word(start) == _FIX44_LOW
-        and load_word(start + 8) & _FOUR_BYTES == _FIX44_HIGH
+    is_ours = (
+        end - start >= begin_bytes
+        and load_word(start) == begin_low
+        and load_word(start + 8) & begin_mask == begin_high
     )
-    pos = start + _FIX44_BYTES
-    if not is_fix44:
+    pos = start + begin_bytes
+    if not is_ours:
         status, pos = _any_begin(start, end)
         if status == PARTIAL:
             return PARTIAL, 0, 0, 0, False
@@ -183,7 +194,7 @@ def find_frame(start: int, end: int, max_bytes: int) -> tuple[int, int, int, int
         pos += BLOCK_BYTES
     if total & 0xFF != claimed:
         return GARBLED, frame_end, 0, 0, False
-    return OTHER, frame_end, body, body_end, is_fix44
+    return OTHER, frame_end, body, body_end, is_ours
 
 
 @kernel
@@ -199,6 +210,14 @@ def scan_frame(
     Returns OTHER for a whole frame, PARTIAL or GARBLED.
     """
     base = address_of(buf)
-    status, frame_end, _, _, _ = find_frame(base + start, base + end, max_message_bytes)
+    status, frame_end, _, _, _ = find_frame(
+        base + start,
+        base + end,
+        max_message_bytes,
+        _FIX44_LOW,
+        _FIX44_HIGH,
+        _FIX44_MASK,
+        _FIX44_BYTES,
+    )
     bounds[0] = frame_end - base if frame_end else 0
     return status

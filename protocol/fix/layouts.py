@@ -48,7 +48,7 @@ ORDER_FIELDS = np.dtype(
         ("ref_tag", "<i4"),  # RefTagID(371) of a REJECT; INVALID_TAG (0): name none
         ("reject_reason", "<i4"),  # SessionRejectReason(373) of a REJECT
         ("msg_type", "u1"),  # MsgType(35), the character's code
-        # Characters less 48, so that 1 is 1, 9 is 9, A is 17; whatever FIX 4.4 defines.
+        # Characters less 48, so that 1 is 1, 9 is 9, A is 17; whatever the version defines.
         ("side", "u1"),  # Side(54); 0 where absent
         ("ord_type", "u1"),  # OrdType(40); 0 where absent
         ("tif", "u1"),  # TimeInForce(59); 0 (DAY) where absent

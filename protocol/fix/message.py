@@ -33,11 +33,12 @@ class Message:
     def __post_init__(self) -> None:
         first: dict[int, bytes] = {}
         for tag, value in self.fields:
-            first.setdefault(tag, value)
+            if value:
+                first.setdefault(tag, value)
         object.__setattr__(self, "_first", first)
 
     def get(self, tag: int) -> bytes | None:
-        """Return the value of the first field with a tag."""
+        """Return the value of the first field with a tag and a value; None where there is none."""
         return self._first.get(tag)
 
     @property

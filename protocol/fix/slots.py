@@ -1,32 +1,41 @@
-"""What the decode kernel does with each tag, as one table made from the dictionary."""
+"""What the decode kernel knows of a session's dictionary, as one row of a table: a profile.
 
+A profile says what to do with each tag in each message, which tags must be there, which characters
+are codes, and how the frames begin. Profiles 0 to 7 are the versions, held to strictly; sessions
+with fields of their own or lenient ones have further rows.
+"""
+
+from collections.abc import Sequence
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from openoutcry.protocol.fix.dictionary import DATA_TAGS, ORDER_QTY_REQUIRED, dictionary
-from openoutcry.protocol.fix.tags import Tag
-from openoutcry.protocol.fix.versions import Version
+from openoutcry.protocol.fix.dictionary import (
+    DATA_TAGS,
+    ORDER_QTY_REQUIRED,
+    Dictionary,
+    FieldType,
+)
+from openoutcry.protocol.fix.enums import SessionRejectReason
+from openoutcry.protocol.fix.tags import USER_DEFINED, Tag
 
-_FACTS = dictionary(Version.FIX44)
-HEADER_TAGS, TRAILER_TAGS, MESSAGES = _FACTS.header_tags, _FACTS.trailer_tags, _FACTS.messages
-is_defined = _FACTS.is_defined
-
-#: MsgTypes that the kernel decodes; their rows in SLOTS and REQUIRED.
+#: MsgTypes that the kernel decodes, in the order of a profile's rows for them.
 ORDER_TYPES = "DFGH"
-#: SLOTS knows the tags below; FIX 4.4 defines none above, up to USER_DEFINED.
-SLOTS_TAGS = 1024
+#: A profile knows what to do with the tags below.
+SLOTS_TAGS = USER_DEFINED
 
 
 class Slot(IntEnum):
     """What to do with a field; from SENDER_COMP_ID on, also its bit among the fields seen."""
 
     UNDEFINED = 0
-    #: FIX 4.4 defines the tag, but not for this message.
+    #: The version defines the tag, but not for this message.
     FOREIGN = 1
     #: The tag is right here, but Python shall look at the message.
     UNUSUAL = 2
-    #: The two parties' own: not looked at.
+    #: The two parties' own: only looked at for an empty value, and not even that if lenient.
     USER_DEFINED = 3
     #: BeginString, BodyLength or MsgType for the second time.
     FIRST_THREE = 4
@@ -57,6 +66,8 @@ class Slot(IntEnum):
     TEXT = 29
     EX_DESTINATION = 30
     SECURITY_EXCHANGE = 31
+    # Of one code only: the whole order
+    CXL_TYPE = 32
 
 
 #: The first slot whose fields are judged, and the first of the body.
@@ -66,10 +77,100 @@ FIRST_OF_BODY = int(Slot.CL_ORD_ID)
 _FIELD_SLOTS = {int(Tag[slot.name]): slot for slot in Slot if slot >= FIRST_FIELD}
 _FIRST_THREE = (Tag.BEGIN_STRING, Tag.BODY_LENGTH, Tag.MSG_TYPE)
 
+#: Fields of one character of a set, in the order of a profile's code sets.
+CODE_SLOTS = (Slot.SIDE, Slot.ORD_TYPE, Slot.TIME_IN_FORCE, Slot.HANDL_INST)
+#: A set of characters is a word, by their codes less this.
+FIRST_CODE = ord("0")
+_CODES_MAX = 63
 
-def _slot(msg_type: str, tag: int) -> Slot:
-    if not is_defined(tag):
-        return Slot.UNDEFINED
+_CODE_KINDS = frozenset({FieldType.CHAR, FieldType.STRING})
+_KINDS = {
+    Slot.MSG_SEQ_NUM: {FieldType.NATURAL},
+    Slot.SENDING_TIME: {FieldType.UTC_TIMESTAMP},
+    Slot.TRANSACT_TIME: {FieldType.UTC_TIMESTAMP},
+    Slot.PRICE: {FieldType.DECIMAL},
+    # Whole numbers of shares up to FIX 4.1.
+    Slot.ORDER_QTY: {FieldType.DECIMAL, FieldType.INT},
+    Slot.CXL_TYPE: _CODE_KINDS,
+    **dict.fromkeys(CODE_SLOTS, _CODE_KINDS),
+}
+#: What the venue goes by; without one of them Python decides what to make of a message.
+_NEEDED = {
+    "D": (Tag.CL_ORD_ID, Tag.SYMBOL),
+    "F": (Tag.CL_ORD_ID, Tag.SYMBOL, Tag.ORIG_CL_ORD_ID),
+    "G": (Tag.CL_ORD_ID, Tag.SYMBOL, Tag.ORIG_CL_ORD_ID),
+    "H": (Tag.CL_ORD_ID, Tag.SYMBOL),
+}
+_REQUIRED_MAX = 15
+_TYPES = len(ORDER_TYPES)
+
+#: One profile; sets of fields are words of bits by Slot.
+PROFILE = np.dtype(
+    [
+        # `8=FIX.4.4|9=` as two words, the second as far as the mask goes, and its bytes.
+        ("begin_low", "<u8"),
+        ("begin_high", "<u8"),
+        ("begin_mask", "<u8"),
+        ("begin_bytes", "<i8"),
+        ("is_lenient", "<i8"),
+        # Fields of one character: the sets, and what is wrong with any other number of characters.
+        ("codes", "<i8", (len(CODE_SLOTS),)),
+        ("length_fault", "<i8"),
+        ("is_qty_whole", "<i8"),
+        # Tags from USER_DEFINED on that are for Python; first > last: none.
+        ("first_python_tag", "<i8"),
+        ("last_python_tag", "<i8"),
+        # By row of ORDER_TYPES
+        ("required", "<i8", (_TYPES,)),
+        ("needed", "<i8", (_TYPES,)),
+        # Required tags in the order in which they are missed, 0 behind the last.
+        ("required_tags", "<i8", (_TYPES, _REQUIRED_MAX + 1)),
+        ("slots", "u1", (_TYPES, SLOTS_TAGS)),
+    ],
+    align=True,
+)
+
+#: Profiles, an array of PROFILE.
+DecodeTables = NDArray[Any]
+
+
+def decode_tables(dictionaries: Sequence[Dictionary]) -> DecodeTables:
+    """Return a profile for each dictionary, in their order."""
+    tables = np.zeros(len(dictionaries), PROFILE)
+    for row, facts in zip(tables, dictionaries, strict=True):
+        _fill(row, facts)
+    return tables
+
+
+def _fill(row: Any, facts: Dictionary) -> None:
+    begin = b"8=%b\x019=" % facts.version.begin_string.encode()
+    row["begin_low"] = int.from_bytes(begin[:8], "little")
+    row["begin_high"] = int.from_bytes(begin[8:], "little")
+    row["begin_mask"] = (1 << 8 * (len(begin) - 8)) - 1
+    row["begin_bytes"] = len(begin)
+    row["is_lenient"] = facts.is_lenient
+    row["codes"] = [_codes(facts, Tag[slot.name]) for slot in CODE_SLOTS]
+    is_char = facts.types[Tag.SIDE] is FieldType.CHAR
+    row["length_fault"] = (
+        SessionRejectReason.INCORRECT_FORMAT if is_char else SessionRejectReason.VALUE_INCORRECT
+    )
+    row["is_qty_whole"] = facts.types[Tag.ORDER_QTY] is FieldType.INT
+    for_python = [tag for tag in {*facts.names, *DATA_TAGS} if tag >= USER_DEFINED]
+    row["first_python_tag"] = min(for_python, default=USER_DEFINED)
+    row["last_python_tag"] = max(for_python, default=0)
+    for kind, msg_type in enumerate(ORDER_TYPES):
+        required = _required(facts, msg_type)
+        row["required"][kind] = sum(1 << _FIELD_SLOTS[tag] for tag in required)
+        row["needed"][kind] = sum(1 << _FIELD_SLOTS[tag] for tag in _NEEDED[msg_type])
+        row["required_tags"][kind, : len(required)] = required
+        slots = row["slots"][kind]
+        slots[:] = Slot.USER_DEFINED if facts.is_lenient else Slot.UNDEFINED
+        for tag in {*facts.names, *DATA_TAGS}:
+            if tag < SLOTS_TAGS:
+                slots[tag] = _slot(facts, msg_type, tag)
+
+
+def _slot(facts: Dictionary, msg_type: str, tag: int) -> Slot:
     if tag in _FIRST_THREE:
         return Slot.FIRST_THREE
     if tag == Tag.CHECK_SUM:
@@ -77,38 +178,38 @@ def _slot(msg_type: str, tag: int) -> Slot:
     # Behind the length of data nothing is sure: the data may contain SOH.
     if tag in DATA_TAGS:
         return Slot.UNUSUAL
-    if tag in MESSAGES[msg_type].allowed or tag in HEADER_TAGS or tag in TRAILER_TAGS:
-        return _FIELD_SLOTS.get(tag, Slot.UNUSUAL)
-    return Slot.FOREIGN
+    allowed = facts.messages[msg_type].allowed
+    if tag not in allowed and tag not in facts.header_tags and tag not in facts.trailer_tags:
+        return Slot.USER_DEFINED if facts.is_lenient else Slot.FOREIGN
+    slot = _FIELD_SLOTS.get(tag, Slot.UNUSUAL)
+    return slot if _is_as_the_kernel_reads_it(facts, tag, slot) else Slot.UNUSUAL
 
 
-#: Slot by row of ORDER_TYPES and tag.
-SLOTS = np.array(
-    [[_slot(msg_type, tag) for tag in range(SLOTS_TAGS)] for msg_type in ORDER_TYPES], np.uint8
-)
+def _is_as_the_kernel_reads_it(facts: Dictionary, tag: int, slot: Slot) -> bool:
+    if tag in facts.custom_tags:
+        return False
+    if slot in CODE_SLOTS and facts.types[tag] is not facts.types[Tag.SIDE]:
+        return False
+    has_codes = tag in facts.enumerations and slot != Slot.CXL_TYPE
+    return facts.types[tag] in _KINDS.get(slot, {FieldType.STRING}) and (
+        has_codes == (slot in CODE_SLOTS)
+    )
 
 
-def _required(msg_type: str) -> list[int]:
-    tags = [Tag.SENDER_COMP_ID, Tag.TARGET_COMP_ID, Tag.MSG_SEQ_NUM, Tag.SENDING_TIME]
-    tags += [Tag(tag) for tag in MESSAGES[msg_type].required]
+def _codes(facts: Dictionary, tag: int) -> int:
+    """Return the set of a field's codes."""
+    codes = 0
+    for code in facts.enumerations.get(tag, frozenset()):
+        place = code[0] - FIRST_CODE
+        if len(code) != 1 or not 0 <= place < _CODES_MAX:
+            raise ValueError(f"{facts.version.label}: code {code!r} of {facts.describe(tag)}")
+        codes |= 1 << place
+    return codes
+
+
+def _required(facts: Dictionary, msg_type: str) -> list[int]:
+    tags = [*facts.header_required, *facts.messages[msg_type].required]
     if msg_type in ORDER_QTY_REQUIRED:
         # The alternatives are UNUSUAL.
         tags.append(Tag.ORDER_QTY)
-    return [int(tag) for tag in tags]
-
-
-_MOST_REQUIRED = max(len(_required(msg_type)) for msg_type in ORDER_TYPES)
-
-#: Required tags in the order in which they are missed, padded with 0, by row of ORDER_TYPES.
-REQUIRED_TAGS = np.array(
-    [
-        _required(msg_type) + [0] * (_MOST_REQUIRED - len(_required(msg_type)))
-        for msg_type in ORDER_TYPES
-    ],
-    np.int64,
-)
-#: The same as bits of their slots.
-REQUIRED_BITS = np.array(
-    [sum(1 << _FIELD_SLOTS[tag] for tag in _required(msg_type)) for msg_type in ORDER_TYPES],
-    np.int64,
-)
+    return [int(tag) for tag in dict.fromkeys(tags)]

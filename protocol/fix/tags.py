@@ -1,4 +1,4 @@
-"""FIX 4.4 tags and message types that the venue names in code."""
+"""FIX tags and message types that the venue names in code."""
 
 from enum import IntEnum
 
@@ -50,6 +50,7 @@ class Tag(IntEnum):
     TEST_REQ_ID = 112
     ORIG_SENDING_TIME = 122
     GAP_FILL_FLAG = 123
+    CXL_TYPE = 125
     RESET_SEQ_NUM_FLAG = 141
     EXEC_TYPE = 150
     LEAVES_QTY = 151

@@ -1,7 +1,8 @@
 """Fuzz the FIX decode kernel against the plain-Python decoder for longer than the test suite does.
 
-Run `python tests/fuzz/fuzz_fix.py --iterations 1000000 --seconds 60 --seed 1`. It prints how often
-each status came, and stops at the first difference with status 1 and the bytes.
+Run `python tests/fuzz/fuzz_fix.py --iterations 1000000 --seconds 60 --seed 1`. Every profile of
+support.fix has its turn. It prints how often each status came, and stops at the first difference
+with status 1 and the bytes.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from oracle.fix_decoder import decode
-from support.fix import run_kernel
+from support.fix import FACTS, run_kernel
 from support.fix_fuzz import mutate, random_order
 
 STATUSES = ("PARTIAL", "ORDER", "OTHER", "REJECT", "GARBLED")
@@ -31,10 +32,14 @@ def main() -> int:
     stop_at = time.monotonic() + options.seconds
     seen: Counter[str] = Counter()
     while seen.total() < options.iterations and time.monotonic() < stop_at:
-        data = mutate(rng, random_order(rng))
-        got, expected = run_kernel(data), decode(data)
+        profile = rng.randrange(len(FACTS))
+        facts = FACTS[profile]
+        data = mutate(rng, random_order(rng, facts))
+        got, expected = run_kernel(data, profile=profile), decode(data, facts=facts)
         if got != expected:
-            print(f"seed {options.seed}: {data!r}\nkernel {got}\noracle {expected}")
+            print(
+                f"seed {options.seed}, profile {profile}: {data!r}\nkernel {got}\noracle {expected}"
+            )
             return 1
         seen[STATUSES[got.status]] += 1
     print(f"seed {options.seed}: {seen.total()} messages, no difference; {dict(seen)}")

@@ -1,7 +1,7 @@
 """What the decode kernel must answer, in plain Python: framing by expressions, values by Decimal.
 
-The verdict on the fields is `validate`'s; which messages the kernel leaves to Python (OTHER) is
-spelled out here.
+The verdict on the fields is `validate`'s, by the dictionary given; which messages the kernel leaves
+to Python (OTHER) is spelled out here.
 """
 
 import re
@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from openoutcry.protocol.errors import GarbledMessage
-from openoutcry.protocol.fix.dictionary import DATA_TAGS, dictionary
+from openoutcry.protocol.fix.dictionary import DATA_TAGS, Dictionary, dictionary
 from openoutcry.protocol.fix.layouts import GARBLED, ORDER, OTHER, PARTIAL, REJECT
 from openoutcry.protocol.fix.message import Message, parse, validate
 from openoutcry.protocol.fix.versions import Version
@@ -25,8 +25,11 @@ _PART_OF_TRAILER = re.compile(rb"\x01(?:1(?:0(?:=(?:[0-9]{0,3}|[0-9]{3}\x01))?)?
 #: Tags with which a message stays on the order path.
 PLAIN_TAGS = frozenset(
     {8, 9, 10, 35, 49, 56, 34, 52, 50, 57}
-    | {11, 41, 55, 1, 37, 54, 40, 59, 44, 38, 60, 21, 15, 58, 100, 207}
+    | {11, 41, 55, 1, 37, 54, 40, 59, 44, 38, 60, 21, 125, 15, 58, 100, 207}
 )
+#: Without one of these it is no plain order, even where the version does not ask for it.
+NEEDED_TAGS = {"D": (11, 55), "F": (11, 41, 55), "G": (11, 41, 55), "H": (11, 55)}
+FIX44 = dictionary(Version.FIX44)
 
 
 @dataclass(frozen=True)
@@ -79,44 +82,66 @@ def find_frame(data: bytes, max_bytes: int) -> Decoded:
     return Decoded(OTHER, end)
 
 
-def decode(data: bytes, max_bytes: int = 4096) -> Decoded:
-    """Decode the frame that the bytes begin with."""
+def decode(data: bytes, max_bytes: int = 4096, facts: Dictionary | None = FIX44) -> Decoded:
+    """Decode the frame that the bytes begin with; without a dictionary only frame it."""
     framed = find_frame(data, max_bytes)
-    if framed.status != OTHER:
+    if framed.status != OTHER or facts is None:
         return framed
     try:
         message = parse(data[: framed.frame_end])
     except GarbledMessage as error:
         raise AssertionError(f"parse refuses a good frame: {error}") from error
-    if not _is_plain(message):
+    if not _is_plain(message, facts):
         return framed
-    problem = validate(message)
+    problem = validate(message, facts)
     if problem is not None:
         values = {"ref_tag": problem.ref_tag or 0, "reject_reason": int(problem.reason)}
         return Decoded(REJECT, framed.frame_end, values | {"seq_num": message.seq_num})
-    return Decoded(ORDER, framed.frame_end, _values(message))
+    if not all(message.get(tag) for tag in NEEDED_TAGS[message.msg_type]):
+        return framed
+    return Decoded(ORDER, framed.frame_end, _values(message, facts))
 
 
-def _is_plain(message: Message) -> bool:
-    if message.get(8) != b"FIX.4.4" or message.msg_type not in ("D", "F", "G", "H"):
+def _right_tags(message: Message, facts: Dictionary) -> frozenset[int]:
+    return facts.messages[message.msg_type].allowed | facts.header_tags | facts.trailer_tags
+
+
+def _is_plain(message: Message, facts: Dictionary) -> bool:
+    if message.get(8) != facts.version.begin_string.encode():
         return False
-    if message.seq_num is None:
+    if message.msg_type not in ("D", "F", "G", "H") or message.seq_num is None:
         return False
-    facts = dictionary(Version.FIX44)
-    right = facts.messages[message.msg_type].allowed | facts.header_tags | facts.trailer_tags
-    return not any(
-        tag in DATA_TAGS or (tag in right and tag not in PLAIN_TAGS) for tag, _ in message.fields
-    )
+    right = _right_tags(message, facts)
+    plain = PLAIN_TAGS - facts.custom_tags
+    # Of users' own tags those that somebody defined, and for simplicity all in between.
+    defined = [tag for tag in {*facts.names, *DATA_TAGS} if tag >= 5000]
+    if any(
+        tag in DATA_TAGS
+        or (tag < 5000 and tag in right and tag not in plain)
+        or min(defined) <= tag <= max(defined)
+        for tag, _ in message.fields
+    ):
+        return False
+    # A cancel of a part is for Python; the kernel looks at the value that counts.
+    parts = [value for tag, value in message.fields if tag == 125 and 125 in right]
+    if facts.is_lenient:
+        parts = [value for value in parts if value]
+    return not parts or parts[0] in (b"", b"F")
 
 
-def _values(message: Message) -> dict[str, Any]:
+def _values(message: Message, facts: Dictionary) -> dict[str, Any]:
+    right = _right_tags(message, facts)
+
+    def value(tag: int) -> bytes | None:
+        return message.get(tag) if tag in right else None
+
     def text(tag: int) -> bytes:
-        return message.get(tag) or b""
+        return value(tag) or b""
 
     def code(tag: int) -> int:
         return ord(text(tag) or b"0") - ord("0")
 
-    price, qty = message.get(44), message.get(38)
+    price, qty = value(44), value(38)
     return {
         "msg_type": ord(message.msg_type),
         "seq_num": message.seq_num,

@@ -7,9 +7,26 @@ import numpy as np
 from oracle.fix_decoder import Decoded
 
 from openoutcry.protocol.fix.decode import decode_message
+from openoutcry.protocol.fix.dictionary import CustomField, FieldType, dictionary
 from openoutcry.protocol.fix.layouts import ORDER, ORDER_FIELDS, REJECT, SPARE_BYTES
+from openoutcry.protocol.fix.slots import decode_tables
+from openoutcry.protocol.fix.versions import Version
 
 MAX_BYTES = 4096
+_OWN = (
+    CustomField(5001, "DeskID"),
+    CustomField(6000, "Score", FieldType.DECIMAL, frozenset("D")),
+    CustomField(1724, "OrderOrigination", FieldType.INT, frozenset("DG")),
+    CustomField(58, "Text", FieldType.CHAR, frozenset("H")),
+)
+#: Dictionaries by profile: the versions, then lenient ones, and ones with fields of their own.
+FACTS = [
+    *map(dictionary, Version),
+    *(dictionary(v).with_fields(lenient=True) for v in Version),
+    dictionary(Version.FIX44).with_fields(_OWN),
+    dictionary(Version.FIX50SP2).with_fields(_OWN, lenient=True),
+]
+TABLES = decode_tables(FACTS)
 HEADER = "49=CLIENT|56=VENUE|34=7|52=20240808-12:34:56.789|"
 #: A whole NewOrderSingle, and its parts behind the header.
 BODY = "11=A-1|1=ACC|55=BTCUSDT|54=1|60=20240808-12:34:56.788|38=10|40=2|44=60123.45|59=1|"
@@ -59,13 +76,20 @@ def buffer(data: bytes, before: int = 0) -> Any:
     return room.copy()
 
 
-def run_kernel(data: bytes, max_bytes: int = MAX_BYTES, before: int = 3) -> Decoded:
-    """Decode with the kernel, in the middle of a buffer, into a row full of rubbish."""
+def run_kernel(
+    data: bytes, max_bytes: int = MAX_BYTES, before: int = 3, profile: int = Version.FIX44
+) -> Decoded:
+    """Decode with the kernel, in the middle of a buffer, into a row full of rubbish.
+
+    `profile` is a place in FACTS, or negative.
+    """
     rows = np.zeros(3, ORDER_FIELDS)
     rows.view(np.uint8)[:] = 0xA5
     untouched = rows.view(np.uint8).tobytes()
     buf = buffer(data, before)
-    status = decode_message(buf, before, before + len(data), max_bytes, rows, 1)
+    status = decode_message(
+        buf, before, before + len(data), max_bytes, TABLES, int(profile), rows, 1
+    )
     size = ORDER_FIELDS.itemsize
     touched = rows.view(np.uint8).tobytes()
     assert touched[:size] + touched[2 * size :] == untouched[: 2 * size]

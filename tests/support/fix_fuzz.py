@@ -5,15 +5,72 @@ from collections.abc import Callable
 
 from support.fix import BODY, HEADER, seal, to_bytes
 
+from openoutcry.protocol.fix.dictionary import Dictionary, dictionary
+from openoutcry.protocol.fix.versions import Version
+
+_FIX44 = dictionary(Version.FIX44)
+
 _PRINTABLE = "".join(chr(c) for c in range(0x21, 0x7F))
 _ODD_VALUES = [
-    "", "0", "1", "2", "-1", "+1", "1.5", ".5", "5.", ".", "1e3", "Y", "N", "D", "\x00", "A B",
+    "", "0", "1", "2", "-1", "+1", "1.5", ".5", "5.", ".", "1e3", "Y", "N", "D", "F", "\x00", "A B",
     "9" * 18, "9" * 19, "0" * 30, "x" * 36, "x" * 37, "20240808-12:34:56", "20240230-12:34:56",
     "20240808-12:34:60.123456789", "20240808", "10=000", "=", "\xff\xfe", "8=FIX.4.4",
 ]  # fmt: skip
-_ODD_TAGS = [0, 8, 9, 10, 35, 34, 43, 58, 95, 96, 97, 115, 354, 453, 957, 1023, 1024, 4999, 5000]
+_ODD_TAGS = [
+    0,
+    8,
+    9,
+    10,
+    35,
+    34,
+    43,
+    58,
+    95,
+    96,
+    97,
+    115,
+    354,
+    453,
+    957,
+    1023,
+    1024,
+    1128,
+    1724,
+    4999,
+    5000,
+    5001,
+    6000,
+    9000,
+    40004,
+    43111,
+    50002,
+]
 _ODD_FIELDS = ["x", "", "=", "=1", "058=1", "123456789=1", "12345678=1", "5\x00=1", "-1=1"]
-_TAGS = [1, 11, 15, 21, 34, 37, 38, 40, 41, 44, 49, 50, 52, 54, 55, 56, 57, 58, 59, 60, 100, 207]
+_TAGS = [
+    125,
+    1,
+    11,
+    15,
+    21,
+    34,
+    37,
+    38,
+    40,
+    41,
+    44,
+    49,
+    50,
+    52,
+    54,
+    55,
+    56,
+    57,
+    58,
+    59,
+    60,
+    100,
+    207,
+]
 
 
 def _text(rng: random.Random, most: int) -> str:
@@ -36,9 +93,10 @@ def _time(rng: random.Random) -> str:
     )
 
 
-def random_order(rng: random.Random) -> bytes:
-    """Return a valid D, F, G or H, with its fields in any order that FIX allows."""
+def random_order(rng: random.Random, facts: Dictionary = _FIX44) -> bytes:
+    """Return a D, F, G or H that a version takes, with its fields in any order that FIX allows."""
     msg_type = rng.choice("DDDFGH")
+    definition = facts.messages[msg_type]
     header = [
         f"49={_text(rng, 12)}",
         f"56={_text(rng, 12)}",
@@ -47,33 +105,40 @@ def random_order(rng: random.Random) -> bytes:
     ]
     if rng.random() < 0.3:
         header.append(f"50={_text(rng, 5)}")
-    body = [f"11={_text(rng, 36)}", f"55={_text(rng, 30)}", f"54={rng.choice('12345678ABG')}"]
-    if msg_type in "FG":
-        body.append(f"41={_text(rng, 36)}")
-    if msg_type in "FGH" and rng.random() < 0.5:
-        body.append(f"37={_text(rng, 20)}")
-    if msg_type != "H":
-        body.append(f"60={_time(rng)}")
-    if msg_type in "DG":
-        body += [f"38={_decimal(rng)}", f"40={rng.choice('123468DP')}"]
-        body += [
-            field
-            for field in (
-                f"44={_decimal(rng)}",
-                f"59={rng.choice('01234567')}",
-                "21=1",
-                f"58={_text(rng, 40)}",
-                f"15={_text(rng, 3)}",
-            )
-            if rng.random() < 0.5
-        ]
-    if rng.random() < 0.7:
-        body.append(f"1={_text(rng, 40)}")
+
+    def code(tag: int) -> str:
+        return rng.choice(sorted(facts.enumerations[tag])).decode()
+
+    is_whole = facts.version <= Version.FIX41
+    values = {
+        11: _text(rng, 36),
+        55: _text(rng, 30),
+        54: code(54),
+        41: _text(rng, 36),
+        37: _text(rng, 20),
+        60: _time(rng),
+        38: str(rng.randrange(10**6)) if is_whole else _decimal(rng),
+        40: code(40),
+        44: _decimal(rng),
+        59: code(59),
+        21: code(21),
+        58: _text(rng, 40),
+        15: _text(rng, 3),
+        1: _text(rng, 40),
+        125: "F",
+    }
+    needed = {11, 41, 54, 55, *definition.required, *({38} if msg_type in "DG" else ())}
+    body = [
+        f"{tag}={value}"
+        for tag, value in values.items()
+        if tag in definition.allowed and (tag in needed or rng.random() < 0.5)
+    ]
     if rng.random() < 0.2:
-        body.append(f"{rng.randint(5000, 9999999)}={_text(rng, 10)}")
+        body.append(f"{rng.randint(50_003, 9_999_999)}={_text(rng, 10)}")
     rng.shuffle(header)
     rng.shuffle(body)
-    return seal(to_bytes("|".join([f"35={msg_type}", *header, *body]) + "|"))
+    begin = facts.version.begin_string.encode()
+    return seal(to_bytes("|".join([f"35={msg_type}", *header, *body]) + "|"), begin)
 
 
 def _body_of(data: bytes) -> bytes:
@@ -149,10 +214,11 @@ _BODY_DAMAGES = [
 def mutate(rng: random.Random, data: bytes) -> bytes:
     """Damage a frame: its body under a right BodyLength and CheckSum, or its bytes as they are."""
     if rng.random() < 0.75:
+        begin = data[2 : data.index(1)]
         body = _body_of(data)
         for _ in range(rng.choice([1, 1, 1, 2, 3])):
             body = rng.choice(_BODY_DAMAGES)(rng, body)
-        return seal(body, rng.choice([b"FIX.4.4"] * 20 + [b"FIX.4.2"]))
+        return seal(body, rng.choice([begin] * 20 + [b"FIX.4.2"]))
     for _ in range(rng.choice([1, 1, 2, 4])):
         data = rng.choice([_byte, _insert, _delete])(rng, data) or b"8"
     return data[: rng.randint(0, len(data))] if rng.random() < 0.2 else data

@@ -13,13 +13,15 @@ from support.fix import (
     NEW_ORDER,
     REPLACE,
     STATUS,
+    TABLES,
     frame,
     run_kernel,
 )
 
 from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
 from openoutcry.protocol.fix.layouts import ORDER, OTHER, REJECT
-from openoutcry.protocol.fix.slots import FIRST_FIELD, ORDER_TYPES, SLOTS, Slot
+from openoutcry.protocol.fix.slots import FIRST_FIELD, ORDER_TYPES, Slot
+from openoutcry.protocol.fix.versions import Version
 
 
 def verdict(text: str) -> tuple[int, int, int]:
@@ -403,8 +405,9 @@ def test_every_tag_behind_every_order_equals_the_oracle(text):
 
 
 def test_every_slot_is_used():
-    assert set(SLOTS.flatten().tolist()) == {int(slot) for slot in Slot} - {Slot.USER_DEFINED}
-    assert len(SLOTS) == len(ORDER_TYPES)
+    strict = TABLES["slots"][: len(Version)]
+    assert set(strict.flatten().tolist()) == {int(slot) for slot in Slot} - {Slot.USER_DEFINED}
+    assert strict.shape[1] == len(ORDER_TYPES)
     assert max(Slot) < 63
     assert min(slot for slot in Slot if slot >= FIRST_FIELD) == FIRST_FIELD
 
