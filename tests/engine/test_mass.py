@@ -337,6 +337,12 @@ def test_a_replace_not_seen_before_is_as_new(window):
     ]
 
 
+def test_within_a_window_an_orders_own_name_was_seen(window):
+    order(window, "a", BUY, 10, 5)
+    (report,) = replace(window, "a", "a", 11, 6, flags=RESENT)
+    assert (report["kind"], report["price_ticks"]) == (ReportKind.STATUS, 10)
+
+
 def test_a_resent_cancel_is_answered_as_any(window):
     order(window, "a", BUY, 10, 5)
     assert kinds(cancel(window, "a", flags=RESENT)) == ["CANCELED"]
