@@ -1,8 +1,10 @@
 """The shard's loop over real rings and logs, without a process: what it logs and releases."""
 
+from typing import Any
+
 import numpy as np
 import pytest
-from oracle.pair import join_rows
+from oracle.book import join_rows
 
 from openoutcry.config.jit import IS_COMPILED
 from openoutcry.engine.api import SymbolLimits, add_symbols, mass_cancel, mass_status, new_orders
@@ -104,7 +106,8 @@ class Loop:
 
     def logged(self):
         """Read the command log back."""
-        read, position = [], 0
+        read: list[Any] = []
+        position = 0
         commands, header = np.zeros(BATCH_COMMANDS, COMMAND), np.zeros(8, np.int64)
         while True:
             code, count, position = read_batch(
