@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from openoutcry.engine.latency import GatewayCounter, Protocol
-from openoutcry.engine.records import SHARD_SHIFT
 from openoutcry.protocol.binary import session as bs
 from openoutcry.protocol.binary.enums import LogoutReason, RejectReason
 from openoutcry.protocol.binary.frames import encode_frame
@@ -18,11 +17,10 @@ from openoutcry.server.credentials import Given, Verdict
 from openoutcry.server.departures import Trigger
 from openoutcry.server.sessions import (
     PROTOCOL_BINARY,
-    SOURCE_ADMINISTRATIVE,
     SessionEntry,
     SessionRegistry,
 )
-from openoutcry.server.store import RowState
+from openoutcry.server.store import RowState, SentMessages
 
 if TYPE_CHECKING:
     from openoutcry.server.connection import Connection
@@ -34,6 +32,12 @@ log = logging.getLogger(__name__)
 REPEAT_SLICE = 1024
 
 _reject_decoder = msgspec.msgpack.Decoder(Reject)
+
+
+def _repeat(frame: bytes, *, repeated: bool) -> bytes:
+    """Return a Reject, as it was stored, for another time."""
+    message = _reject_decoder.decode(frame[4:])
+    return encode_frame(msgspec.structs.replace(message, repeated=repeated))
 
 
 class BinaryLink:
@@ -169,27 +173,19 @@ class BinaryLink:
         end = int(row["next_out"])
         last = min(first + REPEAT_SLICE, end) - 1
         if first <= last:
-            frames = [
-                self._frame(number, source, repeated=number < stop)
-                for number, _, source in self.gateway.index.entries(self.number, first, last)
-            ]
-            self.connection.write(b"".join(frames))
+            runs = SentMessages(self.gateway, self.number).runs(
+                first,
+                last,
+                lambda number, frame: _repeat(frame, repeated=number < stop),
+                repeat_below=stop,
+            )
+            self.connection.write(b"".join(data for _, _, data in runs if data is not None))
         if self.connection.is_closed:
             return
         if last + 1 < end:
             self.gateway.loop.call_soon(self._repeat_from, last + 1, stop)
         else:
             row["is_live"] = 1
-
-    def _frame(self, number: int, source: int, *, repeated: bool) -> bytes:
-        if source == SOURCE_ADMINISTRATIVE:
-            return b""
-        if source < 0:
-            message = _reject_decoder.decode(self.gateway.index.stored_bytes(source)[4:])
-            return encode_frame(msgspec.structs.replace(message, repeated=repeated))
-        shard = source >> SHARD_SHIFT
-        position = source & ((1 << SHARD_SHIFT) - 1)
-        return self.gateway.encode_binary_again(shard, position, number, repeated=repeated)
 
     def reject(self, seq: int, cl_ord_id: str, reason: RejectReason, text: str) -> None:
         """Answer a message that does not reach a shard."""

@@ -9,11 +9,9 @@ import socket
 import time
 from collections import deque
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import uvloop
-from numpy.typing import NDArray
 
 from openoutcry.engine.latency import GatewayCounter, Protocol, Role, open_metrics
 from openoutcry.engine.log import as_words
@@ -21,7 +19,6 @@ from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.engine.state import SHARD_WORDS, GatewayWord, ProcessStatus, ShardWord
-from openoutcry.protocol.binary.encode import encode_execution_report as encode_binary_report
 from openoutcry.protocol.binary.layouts import ORDER_FIELDS as BINARY_ORDER_FIELDS
 from openoutcry.protocol.binary.layouts import REPORT_VALUES as BINARY_REPORT_VALUES
 from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_REPORT_VALUES
@@ -67,10 +64,9 @@ from openoutcry.server.process import (
     shard_cores,
 )
 from openoutcry.server.profiles import Profiles
-from openoutcry.server.reports import encode_fix, fill_binary, fill_fix
+from openoutcry.server.resend import Resender
 from openoutcry.server.sessions import SessionIndex, SessionRegistry
 from openoutcry.server.sockets import watch_peers
-from openoutcry.server.store import ReportReader
 from openoutcry.server.tables import AccountTable, CopyTable, SymbolTable, name_words
 from openoutcry.server.translate import REASON_TEXTS, Routes
 
@@ -149,7 +145,6 @@ class Gateway:
             SegmentedFile(data_dir, f"shard-{s}-reports", segment, writable=False)
             for s in range(shards)
         ]
-        self._readers = [ReportReader(file, s) for s, file in enumerate(self._report_files)]
         self._next_report = np.ones(shards, np.int64)
         self._positions = [FIRST_BYTE] * shards
         self._row = np.zeros(1, REPORT)
@@ -192,7 +187,13 @@ class Gateway:
         texts = [REASON_TEXTS.get(reason, "declined") for reason in range(256)]
         self._texts, self._text_lengths = text_table(texts)
         self._times = time_cache()
-        self._again = np.zeros(4096, np.uint8)
+        self.resender = Resender(
+            self._report_files,
+            self.memory.shards,
+            self.routes,
+            self._session_texts,
+            (self._texts, self._text_lengths),
+        )
         self._window_ms = self.config.fix.sending_time_window_s * 1000 or 1 << 62
         self._spin_ns = self.config.gateway.spin_us * 1000
         self._sleeping = int(self._words.ctypes.data) + GatewayWord.SLEEPING * 8
@@ -357,48 +358,6 @@ class Gateway:
     def _resume_stalled(self) -> None:
         for _ in range(len(self.stalled)):
             self.stalled.popleft().resume()
-
-    def _report_at(self, shard: int, position: int) -> NDArray[Any]:
-        words = self.memory.shards[shard]
-        written = int(words[ShardWord.RELEASED_POSITION])
-        return self._readers[shard].row(position, written, int(words[ShardWord.BASE_NS]))
-
-    def encode_fix_again(
-        self, session: int, shard: int, position: int, number: int, time_ms: int, now_ms: int
-    ) -> bytes:
-        """Encode a report as it was sent at first, or with now_ms as a possible duplicate."""
-        row = self._report_at(shard, position)
-        version = self._session_texts[session]["version"]
-        fill_fix(self._fix_values, row, 0, self.routes, shard, session, version)
-        values = self._fix_values[0]
-        values["seq_num"] = number
-        values["sending_time_ms"] = now_ms or time_ms
-        values["orig_sending_time_ms"] = time_ms
-        values["poss_dup"] = int(now_ms != 0)
-        end = encode_fix(
-            self._again,
-            0,
-            row,
-            0,
-            session,
-            self._session_texts,
-            self._texts,
-            self._text_lengths,
-            self._times,
-            self._fix_values,
-        )
-        return self._again[:end].tobytes()
-
-    def encode_binary_again(
-        self, shard: int, position: int, number: int, *, repeated: bool
-    ) -> bytes:
-        """Encode a report for the binary protocol again."""
-        row = self._report_at(shard, position)
-        fill_binary(self._binary_values, row, 0, self.routes, shard)
-        self._binary_values[0]["seq"] = number
-        self._binary_values[0]["repeated"] = int(repeated)
-        end = encode_binary_report(self._again, 0, self._binary_values, 0)
-        return self._again[:end].tobytes()
 
     # --- the process ------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ Block, in 64-bit words
     4  entries      5-7 unused   8… 252 entries of two words: SendingTime in ms, source
 """
 
+import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel
+from openoutcry.config.jit import inline_kernel, lean_kernel
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Config
 from openoutcry.server.journal import SegmentedFile
@@ -69,6 +70,9 @@ SOURCE_ADMINISTRATIVE = 0
 NEXT_BLOCK = 0
 BLOCK_LIMIT = 1
 
+#: Blocks that one call lists.
+_BLOCKS_AT_ONCE = 4096
+
 
 @inline_kernel
 def index_append(
@@ -106,6 +110,24 @@ def index_append(
     blocks[block * BLOCK_WORDS + 4] = entries
     sessions[session]["entries"] = entries
     return 1
+
+
+@lean_kernel
+def walk_blocks(
+    blocks: NDArray[np.int64], block: int, known: int, first_mapped: int, found: NDArray[np.int64]
+) -> tuple[int, int]:
+    """List (first number, block) from a block back to the one before `known`, newest first.
+
+    Returns (how many, the next block): it ends at -1, at `known`, below `first_mapped`, or when
+    `found` is full.
+    """
+    count = 0
+    while block >= first_mapped and block >= 0 and block != known and count < len(found):
+        found[count, 0] = blocks[block * BLOCK_WORDS + 2]
+        found[count, 1] = block
+        count += 1
+        block = blocks[block * BLOCK_WORDS + 3]
+    return count, block
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +231,8 @@ class SessionIndex:
         self._stored = self._bytes.array(np.uint8)
         self._stored_end = 0
         self.allocator = np.zeros(8, np.int64)
+        # The first numbers and the places of a session's blocks, oldest first, as last seen.
+        self._directory: dict[int, tuple[list[int], list[int]]] = {}
         self.make_room()
 
     def make_room(self) -> None:
@@ -223,12 +247,51 @@ class SessionIndex:
         is_old = self.rows["block"] * BLOCK_BYTES < self._index.first_byte
         self.rows["entries"][is_old & (self.rows["block"] >= 0)] = BLOCK_ENTRIES
 
-    def _block(self, block: int) -> NDArray[np.int64]:
-        """Return a block's words, read from the file where it is not mapped any more."""
+    def block_of(self, session: int, number: int) -> tuple[int, NDArray[np.int64]] | None:
+        """Return (its first number, its words) of the block where a message of the session is noted
+        if it is at all; None where its number is below all that are noted.
+
+        The words come from the file where the block is not mapped any more.
+        """
+        blocks = self._directory.get(session)
+        if blocks is None:
+            blocks = self._directory[session] = ([], [])
+        starts, places = blocks
+        newest = int(self.rows[session]["block"])
+        if newest < 0:
+            return None
+        if not places or places[-1] != newest:
+            self._list_blocks(newest, starts, places)
+        at = bisect.bisect_right(starts, number) - 1
+        if at < 0:
+            return None
+        return starts[at], self._words_of(places[at])
+
+    def _list_blocks(self, newest: int, starts: list[int], places: list[int]) -> None:
+        """Add the blocks that came since to a session's list."""
+        found = np.empty((_BLOCKS_AT_ONCE, 2), np.int64)
+        fresh: list[tuple[int, int]] = []
+        known = places[-1] if places else -1
+        block = newest
+        while block not in {-1, known}:
+            first_mapped = self._index.first_byte // BLOCK_BYTES
+            if block >= first_mapped:
+                count, block = walk_blocks(self.blocks, block, known, first_mapped, found)
+                fresh += map(tuple, found[:count].tolist())
+                block = int(block)
+            else:
+                words = self._words_of(block)
+                fresh.append((int(words[2]), block))
+                block = int(words[3])
+        for start, place in reversed(fresh):
+            starts.append(start)
+            places.append(place)
+
+    def _words_of(self, block: int) -> NDArray[np.int64]:
         start = block * BLOCK_BYTES
         if start >= self._index.first_byte:
             return self.blocks[block * BLOCK_WORDS : (block + 1) * BLOCK_WORDS]
-        return np.frombuffer(self._index.read(start, start + BLOCK_BYTES), np.int64)
+        return np.frombuffer(bytearray(self._index.read(start, start + BLOCK_BYTES)), np.int64)
 
     def store_bytes(self, data: bytes) -> int:
         """Keep the bytes of a message that the gateway made; return its source."""
@@ -250,25 +313,6 @@ class SessionIndex:
         self.make_room()
         index_append(self.rows, session, self.blocks, self.allocator, number, time_ms, source)
 
-    def entries(self, session: int, first: int, last: int) -> Iterator[tuple[int, int, int]]:
-        """Yield (number, SendingTime in ms, source) of the messages first … last that are
-        indexed."""
-        spans = []
-        block = int(self.rows[session]["block"])
-        while block >= 0:
-            words = self._block(block)
-            start = int(words[2])
-            if start <= last:
-                spans.append((start, int(words[4]), block))
-            if start <= first:
-                break
-            block = int(words[3])
-        for start, count, block in reversed(spans):
-            words = self._block(block)
-            for i in range(max(first - start, 0), min(last - start + 1, count)):
-                entry = BLOCK_HEADER_WORDS + i * 2
-                yield start + i, int(words[entry]), int(words[entry + 1])
-
     def reset(self, session: int) -> None:
         """Start a new epoch: both directions count from 1, and nothing sent before is sent
         again."""
@@ -278,6 +322,7 @@ class SessionIndex:
         row["epoch"] += 1
         row["block"] = -1
         row["entries"] = 0
+        self._directory.pop(session, None)
 
     def close(self) -> None:
         """Unmap the files."""

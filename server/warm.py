@@ -114,7 +114,6 @@ def _call_all() -> None:
 
 def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
     from openoutcry.engine.enums import CommandKind
-    from openoutcry.engine.pack import FIRST_BYTE
     from openoutcry.engine.state import ShardWord
     from openoutcry.protocol.fix.versions import Version
     from openoutcry.server.control import ControlRing, define_symbols
@@ -149,8 +148,10 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
     def outwards() -> None:
         gateway = gateways[0]
         gateway.look_for_reports()
-        gateway.encode_fix_again(1, 0, FIRST_BYTE, 1, 0, 0)
-        gateway.encode_binary_again(0, FIRST_BYTE, 1, repeated=False)
+        found = gateway.index.block_of(1, 1)
+        assert found is not None
+        gateway.resender.encode(1, found[1], 0, 1, number=1)
+        gateway.resender.close()
 
     return [
         ("the FIX and binary decoders", inwards),

@@ -16,6 +16,14 @@ from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.versions import Version
 
 _EXACT = Context(prec=60)
+#: What may be left out of a report's values.
+_USUAL: dict[str, Any] = {
+    "restatement": -1,
+    "route": [],
+    "parties": [],
+    "exec_trans_type": 0,
+    "is_copy": 0,
+}
 
 
 @dataclass(frozen=True)
@@ -106,6 +114,7 @@ def _begin(msg_type: str, session: SessionTexts, values: Mapping[str, Any]) -> _
 
 def encode_execution_report(session: SessionTexts, values: Mapping[str, Any]) -> bytes:
     """Encode an ExecutionReport; keys are REPORT_VALUES's, texts are strings."""
+    values = {**_USUAL, **values}
     price_scale, qty_scale = values["price_scale"], values["qty_scale"]
     writer = _begin("8", session, values)
     required = writer.facts.messages["8"].required
@@ -157,6 +166,7 @@ def encode_execution_report(session: SessionTexts, values: Mapping[str, Any]) ->
 
 def encode_cancel_reject(session: SessionTexts, values: Mapping[str, Any]) -> bytes:
     """Encode an OrderCancelReject, from the same keys."""
+    values = {**_USUAL, **values}
     writer = _begin("9", session, values)
     writer.put(39, values["ord_status"])
     writer.put(434, values["cxl_rej_response_to"])

@@ -35,6 +35,7 @@ from openoutcry.protocol.binary.messages import (
     decode_client_message,
 )
 from openoutcry.protocol.fix.stamps import format_utc_ms
+from openoutcry.protocol.fix.versions import Version
 
 Lie = Callable[[dict[str, Any]], None]
 
@@ -304,7 +305,7 @@ class _FixPeer(_Peer):
     def __init__(self, venue: StubVenue, number: int, sock: socket.socket) -> None:
         super().__init__(venue, number, sock)
         self.parser = simplefix.FixParser()
-        self.texts = SessionTexts("FIX.4.4", "OPENOUTCRY", "")
+        self.texts = SessionTexts(Version.FIX44, "OPENOUTCRY", "")
 
     def session_message(self, kind: str, *fields: tuple[int, Any]) -> None:
         message = simplefix.FixMessage()
@@ -332,7 +333,7 @@ class _FixPeer(_Peer):
             assert seq == self.in_seq + 1
             self.in_seq = seq
             if kind == "A":
-                self.texts = SessionTexts("FIX.4.4", "OPENOUTCRY", message.get(49).decode())
+                self.texts = SessionTexts(Version.FIX44, "OPENOUTCRY", message.get(49).decode())
                 if self.venue.refuse:
                     self.session_message("5", (58, "not today"))
                     self.is_open = False

@@ -26,9 +26,10 @@ from openoutcry.protocol.fix.client_codec import (
     encode_request,
 )
 from openoutcry.protocol.fix.layouts import GARBLED, OTHER, PARTIAL, SPARE_BYTES
+from openoutcry.protocol.fix.versions import Version
 
 MAX = 4096
-VENUE = SessionTexts("FIX.4.4", "VENUE", "CLIENT")
+VENUE = SessionTexts(Version.FIX44, "VENUE", "CLIENT")
 
 
 def text(most: int, least: int = 1) -> Any:
