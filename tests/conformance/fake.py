@@ -5,6 +5,7 @@ from typing import Any
 from conformance.table import Row, Step
 from conformance.wire import Envelope, Mismatch, check, readable, split, value_of
 
+from openoutcry.protocol.fix.dictionary import CustomField, FieldType, dictionary
 from openoutcry.protocol.fix.events import Application, Disconnect, Event
 from openoutcry.protocol.fix.session import MemoryState, Role, Session, SessionConfig
 from openoutcry.protocol.fix.store import MemoryStore
@@ -22,11 +23,17 @@ class FakeWire:
 
     def __init__(self, row: Row, version: Version, role: str) -> None:
         settings: dict[str, Any] = {"served_types": frozenset("DFGH8"), **row.settings}
+        is_lenient, custom = settings.pop("lenient", False), settings.pop("custom", ())
+        fields = [CustomField(tag, name, FieldType[kind]) for tag, name, kind in custom]
+        own = None
+        if is_lenient or fields:
+            own = dictionary(version).with_fields(fields, lenient=is_lenient)
         config = SessionConfig(
             sender_comp_id=OURS[0],
             target_comp_id=OURS[1],
             role=Role(role),
             version=version,
+            dictionary=own,
             **settings,
         )
         self.version = version
