@@ -89,10 +89,7 @@ def _offset(name: str) -> int:
 
 
 _PROFILE_BYTES = PROFILE.itemsize
-_BEGIN_LOW = _offset("begin_low")
-_BEGIN_HIGH = _offset("begin_high")
-_BEGIN_MASK = _offset("begin_mask")
-_BEGIN_BYTES = _offset("begin_bytes")
+_BEGIN = _offset("begin")
 _LENIENT = _offset("is_lenient")
 _LENGTH_FAULT = _offset("length_fault")
 _QTY_WHOLE = _offset("is_qty_whole")
@@ -167,17 +164,16 @@ def decode_message(
     row = fields[k]
     base = address_of(buf)
     facts = address_of(tables) + max(profile, 0) * _PROFILE_BYTES
-    status, frame_end, body, body_end, is_ours = find_frame(
-        base + start,
-        base + end,
-        max_message_bytes,
-        load_word(facts + _BEGIN_LOW),
-        load_word(facts + _BEGIN_HIGH),
-        load_word(facts + _BEGIN_MASK),
-        _number(facts + _BEGIN_BYTES),
+    status, frame_end, body, body_end, begin = find_frame(
+        base + start, base + end, max_message_bytes
     )
     row["frame_end"] = frame_end - base if frame_end else 0
-    if status != OTHER or not is_ours or profile < 0 or load_byte(body + 4) != _SOH:
+    if (
+        status != OTHER
+        or begin != _number(facts + _BEGIN)
+        or profile < 0
+        or load_byte(body + 4) != _SOH
+    ):
         return status
     msg_type = load_byte(body + 3)
     if msg_type == _TYPE_D:

@@ -19,6 +19,9 @@ from openoutcry.protocol.fix.swar import BLOCK_BYTES, block_sum
 BEGIN_STRING_MAX = 16
 #: Most digits of BodyLength, leading zeros counted.
 BODY_LENGTH_DIGITS_MAX = 9
+#: What BeginString says: 0 to 4 are FIX.4.0 to FIX.4.4, then FIXT.1.1; any other text is none.
+BEGIN_FIXT = 5
+NO_BEGIN = -1
 #: `10=ddd` and SOH.
 TRAILER_BYTES = 7
 
@@ -36,11 +39,14 @@ _BEGIN = np.frombuffer(b"8=FIX", np.uint8)
 _BODY_LENGTH = np.frombuffer(b"9=", np.uint8)
 _MSG_TYPE = np.frombuffer(b"35=", np.uint8)
 _CHECK_SUM = np.frombuffer(b"\x0110=", np.uint8)
-# The most usual beginning; what follows is four bytes.
-_FIX44_LOW = _word(b"8=FIX.4.")
-_FIX44_HIGH = _word(b"4\x019=")
-_FIX44_MASK = uint64(0xFFFF_FFFF)
-_FIX44_BYTES = 12
+_FIX4_LOW = _word(b"8=FIX.4.")
+_FIX4_HIGH = _word(b"\0\x019=")
+_FIX4_MASK = _word(b"\0\xff\xff\xff")
+_FIX4_BYTES = len("8=FIX.4.4|9=")
+_FIXT_LOW = _word(b"8=FIXT.1")
+_FIXT_HIGH = _word(b".1\x019=")
+_FIXT_MASK = _word(b"\xff\xff\xff\xff\xff")
+_FIXT_BYTES = len("8=FIXT.1.1|9=")
 _SOH_10 = _word(b"\x0110=\0\0\0\x01")
 _SOH_10_MASK = _word(b"\xff\xff\xff\xff\0\0\0\xff")
 
@@ -111,42 +117,38 @@ def _odd_trailer(pos: int, end: int) -> tuple[int, int]:
 
 
 @inline_kernel
-def find_frame(
-    start: int,
-    end: int,
-    max_bytes: int,
-    begin_low: int,
-    begin_high: int,
-    begin_mask: int,
-    begin_bytes: int,
-) -> tuple[int, int, int, int, bool]:
+def find_frame(start: int, end: int, max_bytes: int) -> tuple[int, int, int, int, int]:
     """Find the frame that begins at address `start`.
 
-    begin_low, begin_high, begin_mask (uint64) and begin_bytes say how frames of our version begin:
-    `8=FIX.4.4|9=` as two words, the second as far as the mask goes, and its bytes.
-
-    Returns (status, frame_end, body, body_end, whether it begins so): OTHER for a whole frame
-    whose BodyLength and CheckSum are right; with PARTIAL frame_end is 0 while it is not known;
-    with GARBLED it is where to go on. `body` is where `35=` is, body_end where `10=` is.
+    Returns (status, frame_end, body, body_end, begin): OTHER for a whole frame whose BodyLength and
+    CheckSum are right; with PARTIAL frame_end is 0 while it is not known; with GARBLED it is where
+    to go on. `body` is where `35=` is, body_end where `10=` is; `begin` is the BeginString.
     """
-    is_ours = (
-        end - start >= begin_bytes
-        and load_word(start) == begin_low
-        and load_word(start + 8) & begin_mask == begin_high
-    )
-    pos = start + begin_bytes
-    if not is_ours:
+    begin = NO_BEGIN
+    pos = start
+    if end - start >= _FIXT_BYTES:
+        low = load_word(start)
+        high = load_word(start + 8)
+        if low == _FIX4_LOW and high & _FIX4_MASK == _FIX4_HIGH:
+            begin = load_byte(start + 8) - _ZERO
+            pos = start + _FIX4_BYTES
+            if begin < 0 or begin >= BEGIN_FIXT:
+                begin = NO_BEGIN
+        elif low == _FIXT_LOW and high & _FIXT_MASK == _FIXT_HIGH:
+            begin = BEGIN_FIXT
+            pos = start + _FIXT_BYTES
+    if begin == NO_BEGIN:
         status, pos = _any_begin(start, end)
         if status == PARTIAL:
-            return PARTIAL, 0, 0, 0, False
+            return PARTIAL, 0, 0, 0, NO_BEGIN
         if status == GARBLED:
-            return GARBLED, next_begin(start + 1, end), 0, 0, False
+            return GARBLED, next_begin(start + 1, end), 0, 0, NO_BEGIN
 
     length = 0
     first = pos
     while True:
         if pos == end:
-            return PARTIAL, 0, 0, 0, False
+            return PARTIAL, 0, 0, 0, NO_BEGIN
         char = load_byte(pos)
         pos += 1
         if char == _SOH and pos - 1 > first:
@@ -157,18 +159,18 @@ def find_frame(
             or pos - first > BODY_LENGTH_DIGITS_MAX
             or pos + length + TRAILER_BYTES - start > max_bytes
         ):
-            return GARBLED, next_begin(start + 1, end), 0, 0, False
+            return GARBLED, next_begin(start + 1, end), 0, 0, NO_BEGIN
 
     body = pos
     body_end = body + length
     frame_end = body_end + TRAILER_BYTES
     if frame_end - start > max_bytes:
-        return GARBLED, next_begin(start + 1, end), 0, 0, False
+        return GARBLED, next_begin(start + 1, end), 0, 0, NO_BEGIN
     for i in range(len(_MSG_TYPE)):
         if body + i == end:
-            return PARTIAL, frame_end, 0, 0, False
+            return PARTIAL, frame_end, 0, 0, NO_BEGIN
         if load_byte(body + i) != _MSG_TYPE[i]:
-            return GARBLED, next_begin(start + 1, end), 0, 0, False
+            return GARBLED, next_begin(start + 1, end), 0, 0, NO_BEGIN
 
     claimed = -1
     if frame_end <= end and load_word(body_end - 1) & _SOH_10_MASK == _SOH_10:
@@ -179,13 +181,13 @@ def find_frame(
             claimed = hundreds * 100 + tens * 10 + ones
     if claimed < 0:
         if body_end > end:
-            return PARTIAL, frame_end, 0, 0, False
+            return PARTIAL, frame_end, 0, 0, NO_BEGIN
         status, resume = _odd_trailer(body_end - 1, end)
         if status == PARTIAL:
-            return PARTIAL, frame_end, 0, 0, False
+            return PARTIAL, frame_end, 0, 0, NO_BEGIN
         if resume == 0:
             resume = next_begin(start + 1, end)
-        return GARBLED, resume, 0, 0, False
+        return GARBLED, resume, 0, 0, NO_BEGIN
 
     total = 0
     pos = start
@@ -193,8 +195,8 @@ def find_frame(
         total += block_sum(pos, min(body_end - pos, BLOCK_BYTES))
         pos += BLOCK_BYTES
     if total & 0xFF != claimed:
-        return GARBLED, frame_end, 0, 0, False
-    return OTHER, frame_end, body, body_end, is_ours
+        return GARBLED, frame_end, 0, 0, NO_BEGIN
+    return OTHER, frame_end, body, body_end, begin
 
 
 @kernel
@@ -210,14 +212,6 @@ def scan_frame(
     Returns OTHER for a whole frame, PARTIAL or GARBLED.
     """
     base = address_of(buf)
-    status, frame_end, _, _, _ = find_frame(
-        base + start,
-        base + end,
-        max_message_bytes,
-        _FIX44_LOW,
-        _FIX44_HIGH,
-        _FIX44_MASK,
-        _FIX44_BYTES,
-    )
+    status, frame_end, _, _, _ = find_frame(base + start, base + end, max_message_bytes)
     bounds[0] = frame_end - base if frame_end else 0
     return status

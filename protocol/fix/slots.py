@@ -19,6 +19,7 @@ from openoutcry.protocol.fix.dictionary import (
     FieldType,
 )
 from openoutcry.protocol.fix.enums import SessionRejectReason
+from openoutcry.protocol.fix.framing import BEGIN_FIXT
 from openoutcry.protocol.fix.tags import USER_DEFINED, Tag
 
 #: MsgTypes that the kernel decodes, in the order of a profile's rows for them.
@@ -107,11 +108,7 @@ _TYPES = len(ORDER_TYPES)
 #: One profile; sets of fields are words of bits by Slot.
 PROFILE = np.dtype(
     [
-        # `8=FIX.4.4|9=` as two words, the second as far as the mask goes, and its bytes.
-        ("begin_low", "<u8"),
-        ("begin_high", "<u8"),
-        ("begin_mask", "<u8"),
-        ("begin_bytes", "<i8"),
+        ("begin", "<i8"),  # BeginString, as framing tells it
         ("is_lenient", "<i8"),
         # Fields of one character: the sets, and what is wrong with any other number of characters.
         ("codes", "<i8", (len(CODE_SLOTS),)),
@@ -143,11 +140,7 @@ def decode_tables(dictionaries: Sequence[Dictionary]) -> DecodeTables:
 
 
 def _fill(row: Any, facts: Dictionary) -> None:
-    begin = b"8=%b\x019=" % facts.version.begin_string.encode()
-    row["begin_low"] = int.from_bytes(begin[:8], "little")
-    row["begin_high"] = int.from_bytes(begin[8:], "little")
-    row["begin_mask"] = (1 << 8 * (len(begin) - 8)) - 1
-    row["begin_bytes"] = len(begin)
+    row["begin"] = BEGIN_FIXT if facts.version.is_fixt else facts.version
     row["is_lenient"] = facts.is_lenient
     row["codes"] = [_codes(facts, Tag[slot.name]) for slot in CODE_SLOTS]
     is_char = facts.types[Tag.SIDE] is FieldType.CHAR
