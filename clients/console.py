@@ -11,6 +11,7 @@ import click
 from openoutcry.clients import binary, fix
 from openoutcry.protocol.binary.errors import BinaryProtocolError
 from openoutcry.protocol.errors import ProtocolError
+from openoutcry.protocol.fix.versions import VERSIONS
 
 _DEFAULT_TARGETS = {"fix": "127.0.0.1:8081", "binary": "127.0.0.1:8082"}
 #: How long the first answer may take, however impatient the caller.
@@ -58,6 +59,7 @@ async def send_order(
     session_id: str = "CONSOLE",
     password: str | None = None,
     venue_comp_id: str = "OPENOUTCRY",
+    fix_version: fix.Version = fix.Version.FIX44,
     wait_s: float = 1.0,
 ) -> bool:
     """Send a request over FIX or the binary protocol, and show each report of it.
@@ -72,6 +74,7 @@ async def send_order(
         session_id: SenderCompID, or the binary protocol's session id.
         password: The session's password.
         venue_comp_id: TargetCompID.
+        fix_version: The version to speak over FIX.
         wait_s: How long to wait for a further report.
 
     Returns:
@@ -87,7 +90,13 @@ async def send_order(
         session = _over_fix(
             request,
             fix.FixClient(
-                host, int(port), session_id, venue_comp_id, password=password, reconnect=False
+                host,
+                int(port),
+                session_id,
+                venue_comp_id,
+                version=fix_version,
+                password=password,
+                reconnect=False,
             ),
         )
     else:
@@ -305,6 +314,9 @@ def _decimal(text: str) -> Decimal:
 @click.option("--session", "session_id", default="CONSOLE", show_default=True, help="Who we are.")
 @click.option("--password", default=None, envvar="OPENOUTCRY_PASSWORD", help="Of the session.")
 @click.option("--venue", "venue_comp_id", default="OPENOUTCRY", show_default=True, help="CompID.")
+@click.option(
+    "--fix-version", type=click.Choice(list(VERSIONS)), default="FIX.4.4", show_default=True
+)
 @click.option("--tif", type=click.Choice(_TIFS), default="day", show_default=True)
 @click.option("--account", default="")
 @click.option("--id", "cl_ord_id", default=None, help="ClOrdID; by default something new.")
@@ -320,6 +332,7 @@ def order(
     session_id: str,
     password: str | None,
     venue_comp_id: str,
+    fix_version: str,
     tif: str,
     account: str,
     cl_ord_id: str | None,
@@ -352,6 +365,7 @@ def order(
                 session_id=session_id,
                 password=password,
                 venue_comp_id=venue_comp_id,
+                fix_version=VERSIONS[fix_version],
                 wait_s=wait_s,
             )
         )

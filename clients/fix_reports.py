@@ -33,14 +33,17 @@ class TimeInForce(StrEnum):
 
 
 class ExecType(StrEnum):
-    """ExecType(150): what happened."""
+    """ExecType(150): what happened, in FIX 4.4's terms."""
 
     NEW = "0"
     CANCELED = "4"
     REPLACED = "5"
     REJECTED = "8"
     EXPIRED = "C"
+    RESTATED = "D"
     TRADE = "F"
+    TRADE_CORRECT = "G"
+    TRADE_CANCEL = "H"
     ORDER_STATUS = "I"
 
 
@@ -66,9 +69,23 @@ FINAL_STATUSES = frozenset(
 )
 
 
+#: ExecTransType(20), which FIX 4.0 to 4.2 have beside or in place of ExecType.
+_BY_EXEC_TRANS_TYPE = {
+    "1": ExecType.TRADE_CANCEL,
+    "2": ExecType.TRADE_CORRECT,
+    "3": ExecType.ORDER_STATUS,
+}
+#: Partial fill and fill, for which FIX 4.1 to 4.3 had codes of their own.
+_FILLS = frozenset("12")
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionReport:
-    """ExecutionReport(8). Codes are the wire's characters: compare them with the enums above."""
+    """ExecutionReport(8). Codes are the wire's characters: compare them with the enums above.
+
+    Reports of older versions read as those of FIX 4.4: a fill is ExecType `F`, an answer about an
+    order's state `I`; what FIX 4.0 leaves out (ExecType, LeavesQty) follows from the rest.
+    """
 
     cl_ord_id: str
     #: Of the request that a replace or cancel answered; empty otherwise.
@@ -190,27 +207,47 @@ def read_report(message: Message, *, rejected_cl_ord_id: str = "") -> Report | N
 
 
 def _execution_report(message: Message) -> ExecutionReport:
+    order_qty = _decimal(message, 38) or _ZERO
+    cum_qty = _decimal(message, 14) or _ZERO
+    leaves_qty = _decimal(message, 151)
+    if leaves_qty is None:
+        is_final = _text(message, 39) in FINAL_STATUSES
+        leaves_qty = _ZERO if is_final else max(order_qty - cum_qty, _ZERO)
     return ExecutionReport(
         cl_ord_id=_text(message, 11),
         orig_cl_ord_id=_text(message, 41),
         order_id=_text(message, 37),
         exec_id=_text(message, 17),
-        exec_type=_text(message, 150),
+        exec_type=_exec_type(message),
         ord_status=_text(message, 39),
         symbol=_text(message, 55),
         side=_text(message, 54),
-        order_qty=_decimal(message, 38) or _ZERO,
+        order_qty=order_qty,
         price=_decimal(message, 44),
         last_qty=_decimal(message, 32) or _ZERO,
         last_px=_decimal(message, 31),
-        leaves_qty=_decimal(message, 151) or _ZERO,
-        cum_qty=_decimal(message, 14) or _ZERO,
+        leaves_qty=leaves_qty,
+        cum_qty=cum_qty,
         avg_px=_decimal(message, 6) or _ZERO,
         ord_rej_reason=_int(message, 103),
         text=_text(message, 58),
         is_poss_dup=message.get(43) == b"Y",
         message=message,
     )
+
+
+def _exec_type(message: Message) -> str:
+    """Return what happened; FIX 4.0 tells it by the state that the order is in then."""
+    of_trans_type = _BY_EXEC_TRANS_TYPE.get(_text(message, 20))
+    if of_trans_type is not None:
+        return of_trans_type
+    code = _text(message, 150)
+    if not code:
+        code = _text(message, 39)
+        if code in _FILLS and not _decimal(message, 32):
+            # Nothing was filled now: how the order stands, whatever was done to it.
+            return ExecType.ORDER_STATUS
+    return ExecType.TRADE if code in _FILLS else code
 
 
 def _text(message: Message, tag: int) -> str:

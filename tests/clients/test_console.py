@@ -12,6 +12,7 @@ from openoutcry.clients import binary
 from openoutcry.clients.console import Request, binary_line, order, parse_words, send_order
 from openoutcry.protocol.binary import messages
 from openoutcry.protocol.errors import ProtocolError
+from openoutcry.protocol.fix.versions import VERSIONS, Version
 
 
 def parse(text: str) -> Request:
@@ -51,6 +52,20 @@ async def run(text: str, **settings: str) -> tuple[bool, list[str]]:
             wait_s=0.1,
         )
     return is_accepted, lines
+
+
+@pytest.mark.parametrize("version", list(Version), ids=list(VERSIONS))
+async def test_every_version(version: Version) -> None:
+    async with FixAcceptor(version=version) as venue:
+        is_accepted = await send_order(
+            parse_words(("buy", "FILL", "2", "@", "7"), "day", "", None),
+            lambda line: None,
+            target=f"127.0.0.1:{venue.port}",
+            fix_version=version,
+            wait_s=0.1,
+        )
+    assert is_accepted
+    assert [message.get(8) for message in venue.applied] == [version.begin_string.encode()]
 
 
 async def test_a_fill_ends_it() -> None:
@@ -115,7 +130,9 @@ def test_mistakes_on_the_command_line() -> None:
     runner = CliRunner()
     assert runner.invoke(order, ["buy"]).exit_code == 2
     assert runner.invoke(order, ["buy", "X", "1", "--target", "here"]).exit_code == 2
-    gone = runner.invoke(order, ["buy", "X", "1", "--target", "127.0.0.1:1"])
+    assert runner.invoke(order, ["buy", "X", "1", "--fix-version", "FIX.4.5"]).exit_code == 2
+    here = ["--target", "127.0.0.1:1", "--fix-version", "FIX.5.0SP2"]
+    gone = runner.invoke(order, ["buy", "X", "1", *here])
     assert gone.exit_code == 1
     assert "Error: 127.0.0.1:1:" in gone.output
 

@@ -9,11 +9,13 @@ import contextlib
 import time
 from typing import Any, Self
 
+from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.events import Application, Disconnect, Event
 from openoutcry.protocol.fix.message import Message, parse
 from openoutcry.protocol.fix.session import MemoryState, Session, SessionConfig
 from openoutcry.protocol.fix.store import MemoryStore
 from openoutcry.protocol.fix.stream import FrameReader
+from openoutcry.protocol.fix.versions import Version
 
 NAME = "OPENOUTCRY"
 
@@ -77,10 +79,31 @@ class FixAcceptor:
         """Send an ExecutionReport, now or when the client is back."""
         self._exec_ids += 1
         body = {17: f"E0-{self._exec_ids}"} | fields
-        self.session(name).send_application(
-            "8", [(tag, value.encode()) for tag, value in body.items()], now_ms()
-        )
+        self.send(name, "8", self._defined(name, "8", self._in_version(name, body)))
+
+    def send(self, name: str, msg_type: str, fields: dict[int, str]) -> None:
+        """Send a message, now or when the client is back."""
+        body = [(tag, value.encode()) for tag, value in fields.items()]
+        self.session(name).send_application(msg_type, body, now_ms())
         self.flush(name)
+
+    def _defined(self, name: str, msg_type: str, fields: dict[int, str]) -> dict[int, str]:
+        allowed = dictionary(self.session(name).config.version).messages[msg_type].allowed
+        return {tag: value for tag, value in fields.items() if tag in allowed}
+
+    def _in_version(self, name: str, fields: dict[int, str]) -> dict[int, str]:
+        """Put a report of FIX 4.4 into the session's terms."""
+        if self.session(name).config.version > Version.FIX42:
+            return fields
+        older = {20: "0", 32: "0", 31: "0"} | fields
+        if fields[150] == "I":
+            older |= {20: "3", 150: fields[39]}
+        elif fields[150] == "F":
+            older[150] = fields[39]
+        elif fields[150] == "5":
+            older[39] = "5"
+        # ExecID was a number once.
+        return older | {17: fields[17].removeprefix("E0-")}
 
     def flush(self, name: str) -> None:
         """Write what the session has to say."""
@@ -150,9 +173,7 @@ class FixAcceptor:
                     self.report(name, order | fill | {6: price or "99.5"})
             case "F" if get(41) == "unknown":
                 fields = {37: "NONE", 11: get(11), 41: get(41), 39: "8", 434: "1", 102: "1"}
-                self.session(name).send_application(
-                    "9", [(tag, value.encode()) for tag, value in fields.items()], now_ms()
-                )
+                self.send(name, "9", self._defined(name, "9", fields))
             case "F":
                 self.report(name, order | {39: "4", 150: "4", 41: get(41), 151: "0"})
             case "G":
