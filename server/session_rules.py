@@ -5,9 +5,11 @@ from collections import Counter
 
 from msgspec import UNSET
 
+from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Config, Firm
 from openoutcry.server.credentials import is_password_hash
+from openoutcry.server.profiles import session_dictionary
 from openoutcry.server.session_settings import (
     FIX_ONLY,
     WEEKDAYS,
@@ -160,12 +162,25 @@ def heartbeat_limits(config: Config, settings: SessionDefaults) -> tuple[int, in
 def _check_custom_fields(
     fields: tuple[CustomField, ...], versions: tuple[Version, ...], path: str, found: list[str]
 ) -> None:
-    del versions
     tags = Counter(field.tag for field in fields)
     for number, field in enumerate(fields):
+        where = f"{path}.custom_fields[{number}]"
         if tags[field.tag] > 1:
-            found.append(f"Tag {field.tag} appears twice - at `{path}.custom_fields[{number}].tag`")
+            found.append(f"Tag {field.tag} appears twice - at `{where}.tag`")
             tags[field.tag] = 0
+        known = frozenset().union(*(dictionary(version).msg_types for version in versions))
+        found.extend(
+            f"No message {msg_type} in {', '.join(version.label for version in versions)}"
+            f" - at `{where}.messages`"
+            for msg_type in field.messages
+            if msg_type not in known
+        )
+        try:
+            for version in versions:
+                session_dictionary(version, SessionDefaults(custom_fields=(field,)))
+        except ValueError as error:
+            text = str(error)
+            found.append(f"{text[0].upper()}{text[1:]} - at `{where}`")
 
 
 def _check_schedule(schedule: Schedule, path: str, found: list[str]) -> None:
