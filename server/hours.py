@@ -82,7 +82,11 @@ class Hours:
             state.reset_at = reset_at
         if not is_over and not is_reset:
             return
-        numbers = [e.number for e in self._sessions.registry if e.settings.schedule == schedule]
+        numbers = [
+            entry.number
+            for entry in self._sessions.registry
+            if entry.protocol == PROTOCOL_FIX and entry.settings.schedule == schedule
+        ]
         log.info(
             "schedule: sessions=%d ended=%s numbers_begin_anew=%s", len(numbers), is_over, is_reset
         )
