@@ -127,6 +127,8 @@ class LiveRun:
             self._connections[step.connection] = Connection(self.port)
         elif step.action == "cut":
             self._connections.pop(step.connection).close()
+            # The venue must see the end before the next Logon.
+            time.sleep(0.1)
         elif step.action in (">", ">1", ">>"):
             assert connection is not None
             if step.action == ">":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conformance.count import report, show
 from conformance.table import CASES, elsewhere, gaps, is_in, page, reference, rows
 
 from openoutcry.protocol.fix.versions import Version
@@ -66,3 +67,24 @@ def test_rows_that_do_not_hold_everywhere_say_why() -> None:
         assert row.title
         assert row.result
         assert row.is_fake or row.is_live, row.id
+
+
+def test_the_count_tells_what_failed() -> None:
+    row = next(row for row in rows() if row.case == ("2.c",))
+    good = {(row.id, version): {"acceptor": "", "initiator": ""} for version in Version}
+    line = next(line for line in report(good) if line.startswith("FIX.4.2 "))
+    assert line.split() == ["FIX.4.2", "85", "1", "0", "9", "1/1", "1/1", "-"]
+    bad = {**good, (row.id, Version.FIX42): {"acceptor": "", "initiator": "another number"}}
+    lines = list(report(bad))
+    assert f"{row.id} FIX.4.2 initiator: another number" in lines
+    line = next(line for line in lines if line.startswith("FIX.4.2 "))
+    assert line.split()[2:4] == ["0", "1"]
+    assert next(line for line in lines if line.startswith("FIX.4.3 ")).split()[2:4] == ["1", "0"]
+
+
+def test_bytes_are_shown_for_the_reader() -> None:
+    lines = list(show("3.b-sum", Version.FIX40))
+    assert lines[0] == "3.b-sum, acceptor: a CheckSum that is wrong by one"
+    assert lines[4] == (
+        "  > 8=FIX.4.0|9=51|35=1|49=THEM|56=US|34=2|52=20261122-10:00:00|112=x|10=020|"
+    )
