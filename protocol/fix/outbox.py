@@ -95,6 +95,8 @@ class Outbox:
         self._store.record(number, now_ms, None if is_admin else frame)
         self._state.next_out = number + 1
         if self._unsent is not None:
+            # It waits, and for the heartbeat counts as sent: one that waits is enough.
+            self.last_sent_ms = now_ms
             if is_admin and len(self._deferred) < _MAX_DEFERRED:
                 self._deferred[number] = (msg_type, fields, header)
         elif is_open:

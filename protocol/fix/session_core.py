@@ -199,7 +199,7 @@ class SessionCore:
         self, message: Message, reason: int, now_ms: int, *, ref_tag: int | None, text: str
     ) -> int:
         """Send a Reject(3) with what the version lets it say."""
-        fields = [(45, message.get(34) or b"0")]
+        fields = [(45, b"%d" % (message.seq_num or 0))]
         if ref_tag is not None:
             fields.append((371, b"%d" % ref_tag))
         if message.msg_type:
@@ -216,7 +216,7 @@ class SessionCore:
         """Send a BusinessMessageReject(j), or what the version has in its place."""
         if "j" not in self.facts.messages:
             return self.reject(message, reason, now_ms, ref_tag=None, text=text)
-        fields = [(45, message.get(34) or b"0"), (372, message.msg_type.encode())]
+        fields = [(45, b"%d" % (message.seq_num or 0)), (372, message.msg_type.encode())]
         if ref_id:
             fields.append((379, ref_id))
         known = reason if self.has_code(380, reason) else BusinessRejectReason.OTHER

@@ -227,6 +227,21 @@ def test_resent_messages_count_as_sent_for_the_heartbeat(bench: Bench) -> None:
     assert bench.advance(29) == []
 
 
+def test_a_resend_that_stands_still_piles_up_no_heartbeats(bench: Bench) -> None:
+    bench.send("a")
+    bench.slice = 0
+    bench.receive("35=2|34=2|7=2|16=0")
+    bench.advance(30)
+    assert bench.numbers == (3, 4)
+    due_ms = bench.session.next_timeout_ms()
+    assert due_ms is not None
+    assert due_ms > bench.now_ms
+    bench.advance(1)
+    assert bench.numbers == (3, 4)
+    bench.slice = 10
+    assert short(bench.act([])) == ["D 2 dup", "0 3"]
+
+
 def test_messages_numbered_while_away_come_by_resend_after_the_logon(bench: Bench) -> None:
     bench.cut()
     bench.take_events()
