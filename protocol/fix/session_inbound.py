@@ -17,6 +17,7 @@ from openoutcry.protocol.fix.session_table import State
 from openoutcry.protocol.fix.stamps import parse_utc_ms
 
 _YES = b"Y"
+_RESENT_EARLY = "OrigSendingTime(122) after SendingTime(52)"
 
 Handler = Callable[[Message, int], None]
 
@@ -47,6 +48,14 @@ def is_sending_time_off(core: SessionCore, message: Message, now_ms: int) -> boo
     sent_ms = parse_utc_ms(message.get(52) or b"")
     window_ms = core.config.sending_time_window_ms
     return bool(window_ms) and sent_ms is not None and abs(now_ms - sent_ms) > window_ms
+
+
+def _is_resent_early(message: Message) -> bool:
+    """Whether a message claims to be sent again before it was first sent."""
+    if message.get(43) != _YES:
+        return False
+    first_ms, sent_ms = (parse_utc_ms(message.get(tag) or b"") for tag in (122, 52))
+    return first_ms is not None and sent_ms is not None and first_ms > sent_ms
 
 
 class Inbound:
@@ -100,6 +109,8 @@ class Inbound:
         handle = self._admin.get(msg_type)
         if handle is not None:
             handle(message, now_ms)
+        elif _is_resent_early(message):
+            core.refuse(message, Reason.SENDING_TIME_ACCURACY, 122, _RESENT_EARLY, now_ms)
         elif msg_type in core.config.served_types or msg_type == "j":
             version = core.application_version(message) or core.config.version
             is_poss_dup, is_poss_resend = message.get(43) == _YES, message.get(97) == _YES
@@ -133,13 +144,12 @@ class Inbound:
             reason = Reason.NO_VALUE if is_empty else Reason.REQUIRED_TAG_MISSING
             core.refuse(message, reason, 122, "OrigSendingTime(122) required", now_ms)
             return
-        first_ms, sent_ms = parse_utc_ms(first_sent), parse_utc_ms(message.get(52) or b"")
-        if first_ms is None:
+        if parse_utc_ms(first_sent) is None:
             text = "Incorrect data format for OrigSendingTime(122)"
             core.refuse(message, Reason.INCORRECT_FORMAT, 122, text, now_ms)
-        elif sent_ms is not None and first_ms > sent_ms:
-            text = "OrigSendingTime(122) after SendingTime(52)"
-            core.reject_fatally(message, Reason.SENDING_TIME_ACCURACY, 122, text, now_ms)
+        elif _is_resent_early(message):
+            reason = Reason.SENDING_TIME_ACCURACY
+            core.reject_fatally(message, reason, 122, _RESENT_EARLY, now_ms)
 
     def _on_too_high(self, message: Message, number: int, now_ms: int) -> None:
         core = self._core
