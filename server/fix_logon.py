@@ -125,7 +125,8 @@ class LogonDesk:
         elif message.get(56) != self._gateway.config.venue.comp_id.encode():
             connection.close("Logon for another TargetCompID", is_error=True)
         elif begin_string not in _BEGIN_STRINGS:
-            connection.close(f"Logon with an unknown BeginString {begin_string!r}", is_error=True)
+            shown = begin_string[:16]
+            connection.close(f"Logon with an unknown BeginString {shown!r}", is_error=True)
         else:
             session = self._sessions.find(message.get(49) or b"", begin_string)
             if session is not None:

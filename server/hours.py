@@ -1,7 +1,8 @@
 """Session schedules at work: ends sessions, refuses logons outside hours, begins numbers anew."""
 
+import itertools
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: The clock may be set: a schedule is looked at again after this time, whatever is due next.
-_LOOK_MS = 60_000
-
 
 def _datetime(now_ms: int) -> datetime:
     return datetime.fromtimestamp(now_ms / 1000, UTC)
+
+
+def _due_ms(schedule: Schedule, now: datetime) -> int:
+    return int(next_change(schedule, now).timestamp() * 1000)
 
 
 @dataclass(slots=True)
@@ -27,6 +29,8 @@ class _State:
     opening: Opening | None
     reset_at: datetime | None
     due_ms: int
+    looked_ms: int
+    members: list[int] = field(default_factory=list)
 
 
 class Hours:
@@ -42,39 +46,54 @@ class Hours:
         self._states: dict[Schedule, _State] = {}
         #: Sessions whose numbers begin anew as soon as their client is gone.
         self._pending: set[int] = set()
-        now = _datetime(now_ms)
-        for schedule in {
-            entry.settings.schedule
-            for entry in sessions.registry
-            if entry.protocol == PROTOCOL_FIX and entry.settings.schedule is not None
-        } | ({sessions.gateway.config.session_defaults.schedule} - {None}):
-            if schedule is not None:
-                self._states[schedule] = _State(
-                    opening_at(schedule, now), last_reset(schedule, now), 0
+        self._known = 0
+        self._take_in(now_ms)
+
+    def _take_in(self, now_ms: int) -> None:
+        """Note the schedules of sessions that are new: dynamic ones come while the venue runs."""
+        if self._known == len(self._sessions.registry):
+            return
+        for entry in itertools.islice(self._sessions.registry, self._known, None):
+            self._known += 1
+            schedule = entry.settings.schedule
+            if entry.protocol != PROTOCOL_FIX or schedule is None:
+                continue
+            state = self._states.get(schedule)
+            if state is None:
+                now = _datetime(now_ms)
+                state = self._states[schedule] = _State(
+                    opening_at(schedule, now),
+                    last_reset(schedule, now),
+                    _due_ms(schedule, now),
+                    now_ms,
                 )
-                self._states[schedule].due_ms = self._due_ms(schedule, now_ms)
+            state.members.append(entry.number)
 
     def closed_text(self, entry: SessionEntry, now_ms: int) -> str:
         """Return why a session cannot log on now, or an empty text."""
         schedule = entry.settings.schedule
         if schedule is None:
             return ""
-        self.poll(now_ms)
-        if self._states[schedule].opening is not None:
+        self._take_in(now_ms)
+        state = self._states[schedule]
+        self._look(schedule, state, now_ms)
+        if state.opening is not None:
             return ""
         start = next_opening(schedule, _datetime(now_ms)).start
         return f"Session closed until {start:%Y%m%d-%H:%M:%S} UTC"
 
     def poll(self, now_ms: int) -> None:
         """Do what is due: end sessions, begin numbers anew."""
+        self._take_in(now_ms)
         for schedule, state in self._states.items():
-            if now_ms >= state.due_ms or state.due_ms > now_ms + _LOOK_MS:
-                self._look(schedule, state, now_ms)
+            self._look(schedule, state, now_ms)
 
     def _look(self, schedule: Schedule, state: _State, now_ms: int) -> None:
+        if state.looked_ms <= now_ms < state.due_ms:
+            return
         now = _datetime(now_ms)
         opening, reset_at = opening_at(schedule, now), last_reset(schedule, now)
-        state.due_ms = self._due_ms(schedule, now_ms)
+        state.due_ms, state.looked_ms = _due_ms(schedule, now), now_ms
         was_open, state.opening = state.opening, opening
         is_over = was_open is not None and (opening is None or opening.start > was_open.start)
         is_reset = reset_at is not None and (state.reset_at is None or reset_at > state.reset_at)
@@ -82,15 +101,13 @@ class Hours:
             state.reset_at = reset_at
         if not is_over and not is_reset:
             return
-        numbers = [
-            entry.number
-            for entry in self._sessions.registry
-            if entry.protocol == PROTOCOL_FIX and entry.settings.schedule == schedule
-        ]
         log.info(
-            "schedule: sessions=%d ended=%s numbers_begin_anew=%s", len(numbers), is_over, is_reset
+            "schedule: sessions=%d ended=%s numbers_begin_anew=%s",
+            len(state.members),
+            is_over,
+            is_reset,
         )
-        for number in numbers:
+        for number in state.members:
             session = self._sessions.by_number.get(number)
             is_connected = session is not None and session.connection is not None
             if is_reset and not is_connected:
@@ -105,8 +122,3 @@ class Hours:
         if session in self._pending:
             self._pending.discard(session)
             self._sessions.reset(session)
-
-    @staticmethod
-    def _due_ms(schedule: Schedule, now_ms: int) -> int:
-        change = next_change(schedule, _datetime(now_ms))
-        return min(int(change.timestamp() * 1000), now_ms + _LOOK_MS)

@@ -180,6 +180,9 @@ class SessionRegistry:
     def __iter__(self) -> Iterator[SessionEntry]:
         return iter(self._entries.values())
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def _add(self, entry: SessionEntry) -> SessionEntry:
         self._entries[entry.id, entry.protocol, entry.begin_string] = entry
         row = self._rows[entry.number]

@@ -75,11 +75,11 @@ class SessionThrottle:
 
     def admit(self, message: Message, now_ms: int) -> Admission:
         """Judge a message, and count it where it passes or is refused."""
-        action = self.settings.action
         if self.held:
             return self._hold(message)
         if message.msg_type not in COUNTED or self._take(now_ms):
             return Admission.PASS
+        action = self._action(message)
         if action == "queue":
             return self._hold(message)
         window = self._window(now_ms)
@@ -110,6 +110,13 @@ class SessionThrottle:
     def ms_to_next_window(self, now_ms: int) -> int:
         """Return how long it is until the next window begins."""
         return self.settings.interval_ms - now_ms % self.settings.interval_ms
+
+    def _action(self, message: Message) -> str:
+        """Return what is done with a message above the limit: ThrottleInst(1685) may choose."""
+        action = self.settings.action
+        if action == "disconnect":
+            return action
+        return {b"0": "reject", b"1": "queue"}.get(message.get(1685) or b"", action)
 
     def _hold(self, message: Message) -> Admission:
         if len(self.held) >= self.settings.queue_messages:

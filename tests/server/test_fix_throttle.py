@@ -98,6 +98,23 @@ def test_what_is_held_goes_in_order_and_nothing_overtakes_it():
     assert throttle.admit(message("D"), 2000) is HELD
 
 
+@pytest.mark.parametrize(
+    ("action", "inst", "expected"),
+    [
+        ("reject", "0", REFUSED),
+        ("reject", "1", HELD),
+        ("queue", "0", REFUSED),
+        ("queue", "1", HELD),
+        ("disconnect", "1", LAST),
+    ],
+)
+def test_an_order_may_say_what_becomes_of_it(action: Any, inst: str, expected: Admission):
+    throttle, _ = make(messages=1, action=action)
+    text = f"35=D|49=A|56=B|34=2|52=20260101-00:00:00|1685={inst}|11=x|"
+    order = parse(frame(text))
+    assert [throttle.admit(order, 0) for _ in range(2)] == [PASS, expected]
+
+
 def test_the_queue_is_bounded():
     throttle, _ = make(messages=1, action="queue", queue_messages=2)
     found = [throttle.admit(message("D"), 0) for _ in range(5)]

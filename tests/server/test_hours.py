@@ -1,12 +1,12 @@
 """Session schedules at work, on a clock that the test sets."""
 
+import time
 from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import MagicMock
 
 import pytest
 
-from openoutcry.server.config import Config
 from openoutcry.server.hours import Hours
 from openoutcry.server.session_settings import Schedule, SessionDefaults
 from openoutcry.server.sessions import PROTOCOL_BINARY, PROTOCOL_FIX, SessionEntry
@@ -38,7 +38,6 @@ class Venue:
             for number, schedule in enumerate(schedules, 1)
         ]
         self.sessions: Any = MagicMock(registry=self.entries)
-        self.sessions.gateway.config = Config()
         live, away = MagicMock(), MagicMock(connection=None)
         self.sessions.by_number = {1: live, 2: away, 3: MagicMock(), 4: MagicMock()}
         self.hours = Hours(self.sessions, ms(start))
@@ -114,10 +113,25 @@ def test_a_clock_set_back_begins_nothing_anew(back: str):
     assert venue.at("24 10:00:01")[1] == []
 
 
-def test_the_defaults_schedule_is_that_of_newcomers():
-    sessions: Any = MagicMock(registry=[])
-    sessions.gateway.config = Config(session_defaults=SessionDefaults(schedule=DAY))
-    hours = Hours(sessions, ms("18:00:00"))
-    newcomer = SessionEntry(1, "new", PROTOCOL_FIX, 0, SessionDefaults(schedule=DAY))
-    assert hours.closed_text(newcomer, ms("18:00:00")).startswith("Session closed until")
-    assert hours.closed_text(newcomer, ms("24 08:00:00")) == ""
+def test_newcomers_have_their_schedule_from_the_first_moment():
+    venue = Venue("13:00:00")
+    late = Schedule(start="20:00:00", end="21:00:00")
+    venue.entries.append(SessionEntry(6, "new", PROTOCOL_FIX, 0, SessionDefaults(schedule=late)))
+    assert venue.closed(6, "18:00:00") == "Session closed until 20261123-20:00:00 UTC"
+    venue.entries.append(SessionEntry(7, "newer", PROTOCOL_FIX, 0, SessionDefaults(schedule=late)))
+    assert venue.at("20:00:00")[1] == [6, 7]
+    assert venue.closed(7, "20:00:00") == ""
+
+
+def test_thousands_of_schedules_are_cheap_while_nothing_is_due():
+    venue = Venue("13:00:00")
+    for second in range(2000):
+        schedule = Schedule(start="06:00:00", end=f"05:{second // 60:02}:{second % 60:02}")
+        venue.entries.append(
+            SessionEntry(6 + second, "x", PROTOCOL_FIX, 0, SessionDefaults(schedule=schedule))
+        )
+    venue.at("13:00:01")
+    started = time.process_time()
+    for _ in range(10):
+        venue.hours.poll(ms("13:00:02"))
+    assert time.process_time() - started < 0.2
