@@ -9,19 +9,32 @@ Time is one integer, UTC milliseconds, for stamps and timers both: a clock that 
 costs at most a TestRequest (the peer then has the whole grace time to answer), one that steps
 back restarts the timers.
 
+Eight versions, FIX.4.0 to FIX.5.0SP2 (the last three over FIXT.1.1). What a version's dictionary
+does not define for a message is not sent in it, and codes of 373 and 380 that it does not know are
+left out or become 0 (other). FIX 4.0 and 4.1 ask for resends up to 999999, have whole seconds in
+SendingTime, and a Reject(3) in place of BusinessMessageReject(j).
+
 Rules that venues differ in, and what holds here:
 
 - A first message that is no valid Logon, or that names other CompIDs, is answered by closing
   only; so is a silent peer after `logon_timeout_ms`. A Logon whose fields are well-formed, but
   not acceptable, gets a Logout with Text(58). Wrong credentials get the same Text whatever is
-  wrong, and are judged before anything else that could tell a stranger about the session.
+  wrong, and are judged before anything else that could tell a stranger about the session. Before
+  FIX 4.3 the password is RawData(96), as it is, and there is no user name.
 - A refused Logon takes no number of the peer's: it may come back with the same MsgSeqNum, or with
-  the next.
+  the next. The Logout that refuses wrong credentials has MsgSeqNum 1 and takes no number of ours;
+  nor does one outside the session's hours. Any other takes its number. An initiator that is refused
+  does not count the Logout: where it took a number, the next Logon shows a gap, which is filled.
+- SessionStatus(1409), under FIXT: 5 to 8 where credentials or hours refuse, 1, 2 or 3 in the
+  answer to a Logon, 4 in an agreed Logout. Others have none.
 - HeartBtInt(108) outside the limits is refused, not replaced. 0 means no heartbeats.
+- DefaultApplVerID(1137) must be the session's; others are refused with a Logout. ApplVerID(1128)
+  may name FIX 5.0, 5.0 SP1 or 5.0 SP2 for one message; it is not looked at in administrative ones.
 - ResetSeqNumFlag(141)=Y is allowed at any time of the day, also on the live session, unless
-  configured.
-- NewSeqNo(36) equal to Expected changes nothing.
+  configured. FIX 4.0 has none.
+- NewSeqNo(36) equal to Expected: a reset changes nothing, a gap fill gets a Reject 373=5.
 - A ResendRequest whose range is empty, or begins above the last number sent, gets a Reject 373=5.
+  EndSeqNo(16) beyond the last one sent, 0, and before FIX 4.2 999999 mean the last one.
 - A ResendRequest above a gap is served first; ours goes out after it.
 - Logon without 141=Y on a live session gets a Reject 373=99.
 - Reject(3) is administrative: gap-filled in a resend. BusinessMessageReject(j) is resent.
@@ -29,11 +42,13 @@ Rules that venues differ in, and what holds here:
   waiting for the peer.
 - Messages are judged one by one when their number is due; only BeginString, CompIDs, MsgSeqNum
   and SendingTime are judged at once, since they end the session.
+- PossDupFlag(43)=Y at Expected is processed as normal; where OrigSendingTime(122) is after
+  SendingTime(52), an application message gets a Reject 373=10, and the session goes on.
 - One ResendRequest per gap. Only where nothing of it came for `gap_timeout_ms` (a resent message
   may come garbled), it is repeated; the third time without effect ends the session.
-- LastMsgSeqNumProcessed(369) is not sent.
+- LastMsgSeqNumProcessed(369) is sent where configured.
 
-Source: FIX 4.4 volume 2 (session protocol) and the FIX session test cases.
+Source: volume 2 (session protocol) of each FIX version, FIXT 1.1, the FIX session test cases.
 """
 
 from collections.abc import Iterable
