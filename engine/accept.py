@@ -110,8 +110,21 @@ def _fill_detail(book: Book, detail: int, commands: NDArray[Any], i: int) -> Non
     order["expire_ns"] = command["expire_ns"]
 
 
+@lean_part
+def find_taken(book: Book, commands: NDArray[Any], i: int, tag: int, named: int) -> int:
+    """Return the DETAIL row that a request's own identifier is taken by, or NIL.
+
+    Where identifiers may be used again (no finished orders are remembered), the order `named` by a
+    replace may keep its own.
+    """
+    found = find_id(book, commands, i, tag)
+    if found == named and book.finished_capacity == 0:
+        return int64(NIL)
+    return found
+
+
 @lean_kernel
-def answer_resent(
+def decline_unseen(
     book: Book,
     commands: NDArray[Any],
     i: int,
@@ -120,17 +133,19 @@ def answer_resent(
     reports: NDArray[Any],
     row: int,
     report_seq: int,
-) -> bool:
-    """Answer a request that may have come before with its order's state, if its identifier did.
+    reason: int,
+) -> None:
+    """Decline a new order or a replace, but tell of the order where it came before, as it says.
 
-    `named` is the order that a replace names, NIL in a new order: where identifiers may be used
-    again (no finished orders are remembered), the order's own tells nothing.
+    `tag` is that of its own identifier, `named` the order that a replace names, NIL in a new order.
+    An identifier that is taken is always a reason to decline, so it is early enough to look here.
     """
-    found = find_id(book, commands, i, tag)
-    if found == NIL or (found == named and book.finished_capacity == 0):
-        return False
-    write_state(book, commands, i, found, reports, row, report_seq, ReportKind.STATUS.value)
-    return True
+    if commands[i]["flags"] & CommandFlag.POSS_RESEND.value != 0:
+        found = find_taken(book, commands, i, tag, named)
+        if found != NIL:
+            write_state(book, commands, i, found, reports, row, report_seq, ReportKind.STATUS.value)
+            return
+    decline(book, commands, i, named, reports, row, report_seq, reason)
 
 
 @lean_part
@@ -146,10 +161,6 @@ def accept_new(
     """Accept or decline a new order, with one report; return its DETAIL row (or NIL) and level."""
     command = commands[i]
     level = int64(NIL)
-    if command["flags"] & CommandFlag.POSS_RESEND.value != 0 and answer_resent(
-        book, commands, i, tag, level, reports, row, report_seq
-    ):
-        return level, level
     reason = _new_reason(book, commands, i)
     if reason == 0 and find_id(book, commands, i, tag) != NIL:
         reason = RejectReason.DUPLICATE_CL_ORD_ID.value
@@ -158,7 +169,7 @@ def accept_new(
         level = find_level(book, side, command["price_ticks"])
         reason = _room_reason(book, level, command["qty_lots"])
     if reason != 0:
-        decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
+        decline_unseen(book, commands, i, tag, int64(NIL), reports, row, report_seq, reason)
         return int64(NIL), int64(NIL)
     detail = take_detail(book)
     _fill_detail(book, detail, commands, i)

@@ -10,7 +10,14 @@ from typing import Any
 from numpy.typing import NDArray
 
 from openoutcry.config.jit import int64, lean_part
-from openoutcry.engine.accept import answer_resent, copy_id, limits_reason, open_reason, own_detail
+from openoutcry.engine.accept import (
+    copy_id,
+    decline_unseen,
+    find_taken,
+    limits_reason,
+    open_reason,
+    own_detail,
+)
 from openoutcry.engine.book import Book
 from openoutcry.engine.enums import (
     CommandFlag,
@@ -24,9 +31,9 @@ from openoutcry.engine.enums import (
 )
 from openoutcry.engine.events import emit_event
 from openoutcry.engine.levels import find_level
-from openoutcry.engine.orders import enter_id, find_id, find_orig, finish, leave_book, take_detail
+from openoutcry.engine.orders import enter_id, find_orig, finish, leave_book, take_detail
 from openoutcry.engine.records import NIL
-from openoutcry.engine.reports import answer, copy_ids, decline, write_order
+from openoutcry.engine.reports import answer, copy_ids, write_order
 from openoutcry.engine.table import remove_slot, slot_of
 from openoutcry.engine.words import INT64_MAX
 
@@ -45,17 +52,6 @@ def _total_qty(book: Book, commands: NDArray[Any], i: int, detail: int) -> int:
 
 
 @lean_part
-def _is_taken(book: Book, commands: NDArray[Any], i: int, detail: int, tag: int) -> bool:
-    """Tell whether a replace's new identifier is in use.
-
-    Where identifiers may be used again (no finished orders are remembered), the order may keep its
-    own.
-    """
-    found = find_id(book, commands, i, tag)
-    return found != NIL and not (found == detail and book.finished_capacity == 0)
-
-
-@lean_part
 def _replace_reason(book: Book, commands: NDArray[Any], i: int, detail: int, tag: int) -> int:
     command = commands[i]
     reason = open_reason(book, commands, i, detail)
@@ -70,7 +66,7 @@ def _replace_reason(book: Book, commands: NDArray[Any], i: int, detail: int, tag
     reason = limits_reason(book, int64(command["symbol"]), True, price, qty)
     if reason != 0:
         return reason
-    if _is_taken(book, commands, i, detail, tag):
+    if find_taken(book, commands, i, tag, detail) != NIL:
         return RejectReason.DUPLICATE_CL_ORD_ID.value
     if qty <= book.details[detail]["cum_qty"]:
         return RejectReason.QTY_NOT_ABOVE_CUM_QTY.value
@@ -129,13 +125,9 @@ def accept_replace(
     details, orders, levels = book.details, book.orders, book.levels
     nowhere = int64(NIL)
     detail = own_detail(book, commands, i, find_orig(book, commands, i, tag))
-    if command["flags"] & CommandFlag.POSS_RESEND.value != 0 and answer_resent(
-        book, commands, i, new_tag, detail, reports, row, report_seq
-    ):
-        return nowhere, nowhere
     reason = _replace_reason(book, commands, i, detail, new_tag)
     if reason != 0:
-        decline(book, commands, i, detail, reports, row, report_seq, reason)
+        decline_unseen(book, commands, i, new_tag, detail, reports, row, report_seq, reason)
         return nowhere, nowhere
     price, qty = command["price_ticks"], _total_qty(book, commands, i, detail)
     order = int64(details[detail]["order"])
