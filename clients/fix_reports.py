@@ -245,8 +245,8 @@ def _exec_type(message: Message) -> str:
     if not code:
         code = _text(message, 39)
         if code in _FILLS and not _decimal(message, 32):
-            # Nothing was filled now: how the order stands, whatever was done to it.
-            return ExecType.ORDER_STATUS
+            # News of an order with fills, but no fill, and no answer about its state.
+            return ExecType.REPLACED
     return ExecType.TRADE if code in _FILLS else code
 
 
