@@ -194,11 +194,11 @@ class Session:
         core = self._core
         if core.connection in (State.DISCONNECTED, State.CLOSING):
             return []
-        limit = core.config.max_message_size
-        if limit and isinstance(frame, bytes) and len(frame) > limit:
-            self._refuse_size(len(frame), now_ms)
-            return core.take_events()
         message = parse(frame) if isinstance(frame, bytes) else frame
+        limit = core.config.max_message_size
+        if limit and len(message.frame) > limit:
+            self._refuse_size(len(message.frame), now_ms)
+            return core.take_events()
         core.note_life(now_ms)
         if core.connection is State.AWAITING_LOGON:
             self._logon.first_of_initiator(message, now_ms)

@@ -116,7 +116,8 @@ async def test_orders_cuts_and_a_restart(version: Version, tmp_path: Path) -> No
             missed = await second.wait_for("later", timeout_s=WAIT_S)
         assert isinstance(late, ExecutionReport)
         assert isinstance(missed, ExecutionReport)
-        assert (missed.exec_type, missed.leaves_qty) == (ExecType.NEW, 2)
+        assert missed.exec_type == ExecType.NEW
+        assert missed.leaves_qty == 2
         assert [
             event for event in seen if isinstance(event, RejectReceived | MessageRejected)
         ] == []

@@ -14,6 +14,7 @@ from openoutcry.protocol.fix.events import (
     NumbersReset,
     RejectReceived,
 )
+from openoutcry.protocol.fix.message import parse
 from openoutcry.protocol.fix.session import LocalProtocolError, Role, Session, State
 from openoutcry.protocol.fix.versions import Version
 
@@ -124,6 +125,14 @@ def test_a_message_above_our_limit_ends_the_session() -> None:
     sent = bench.receive(f"35=D|34=2|58={'x' * 150}|{ORDER}")
     assert sent[-1] == "closed"
     assert "exceeds MaxMessageSize(383)=150" in sent[0]
+
+
+def test_a_message_that_is_parsed_already_has_the_same_limit() -> None:
+    bench = Bench(max_message_size=150)
+    bench.log_on()
+    text = f"35=D|34=2|58={'x' * 150}|{ORDER}"
+    one = frame(text, sender="THEM", target="US", now_ms=bench.now_ms)
+    assert bench.act(bench.session.receive(parse(one), bench.now_ms))[-1] == "closed"
 
 
 def test_the_peers_limit_is_honoured() -> None:
