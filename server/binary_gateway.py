@@ -28,8 +28,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Messages repeated before other connections get their turn.
-REPEAT_SLICE = 1024
+#: Messages repeated before other connections get their turn, and the pause after them; see
+#: RESEND_SLICE of the FIX gateway.
+REPEAT_SLICE = 128
+REPEAT_PAUSE_S = 0.001
 
 _reject_decoder = msgspec.msgpack.Decoder(Reject)
 
@@ -183,7 +185,7 @@ class BinaryLink:
         if self.connection.is_closed:
             return
         if last + 1 < end:
-            self.gateway.loop.call_soon(self._repeat_from, last + 1, stop)
+            self.gateway.loop.call_later(REPEAT_PAUSE_S, self._repeat_from, last + 1, stop)
         else:
             row["is_live"] = 1
 

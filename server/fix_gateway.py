@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Messages sent again before other connections get their turn.
-RESEND_SLICE = 512
+#: Messages sent again before other connections get their turn: a slice takes 40 to 100 µs, and the
+#: next one waits at least for the pause, so that little of the time is taken from those that trade.
+RESEND_SLICE = 128
+RESEND_PAUSE_S = 0.001
 #: A session's timers are looked at again after this time at most: the clock may be set.
 _LOOK_MS = 1000
 
@@ -246,7 +248,7 @@ class FixSession:
         self._mark()
         if self.session.is_resending:
             self._is_resend_due = True
-            self.gateway.loop.call_soon(self._resend)
+            self.gateway.loop.call_later(RESEND_PAUSE_S, self._resend)
 
     def _mark(self) -> None:
         """Tell the kernels whether they may use this session's connection."""

@@ -37,6 +37,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "journal": ("openoutcry.engine.bench.journal:journal", "Measure appending to the logs."),
     "echo": ("openoutcry.loadgen.echo:echo", "Measure what TCP itself costs on this machine."),
     "compare": ("openoutcry.loadgen.compare:compare", "Measure a venue and an echo in turns."),
+    "resend": ("openoutcry.loadgen.resend_bench:resend", "Measure what a big resend costs others."),
 }
 
 ADMIN: dict[str, tuple[str, str]] = {

@@ -17,6 +17,7 @@ from openoutcry.server.gateway import Gateway
 from openoutcry.server.journal import SegmentedFile
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.session_settings import Session
+from openoutcry.server.tables import CopyTable
 
 BASE_NS = 1_700_000_000_000_000_000
 NOW_MS = 1_700_000_000_500
@@ -80,16 +81,23 @@ class WrittenLog:
 class GatewayAlone:
     """A gateway in this process, with a clock that stands still.
 
+    The first sessions are those of the versions.
+
     Attributes:
         gateway: the gateway.
         logs: the report logs of its shards.
     """
 
-    def __init__(self, folder: Path, shards: int = 2) -> None:
+    def __init__(
+        self, folder: Path, shards: int = 2, sessions: tuple[Session, ...] = SESSIONS
+    ) -> None:
         config = Config(
-            symbols=(Symbol(name="WHOLE", tick="1", lot="1"), Symbol(name="PARTS", tick="0.05", lot="0.001")),
+            symbols=(
+                Symbol(name="WHOLE", tick="1", lot="1"),
+                Symbol(name="PARTS", tick="0.05", lot="0.001"),
+            ),
             shards=tuple(Shard() for _ in range(shards)),
-            firms=(Firm(name="FIRM", accounts=("ACC",), sessions=SESSIONS),),
+            firms=(Firm(name="FIRM", accounts=("ACC",), sessions=sessions),),
             capacity=Capacity(symbols=8, sessions=24, accounts=64, command_ring_records=64),
             log=Log(segment_bytes=SEGMENT_BYTES),
             gateway=GatewayConfig(max_connections=16, receive_buffer_bytes=16384),
@@ -97,6 +105,9 @@ class GatewayAlone:
         memory = VenueMemory.create(folder, shards, 1, 64, 64)
         self.logs = [WrittenLog(folder, memory, shard) for shard in range(shards)]
         self.gateway = Gateway(config, memory, folder)
+        # Tests say who gets copies, not the configuration.
+        self.gateway.copies = CopyTable(16)
+        self.gateway.routes = self.gateway.routes._replace(copies=self.gateway.copies.rows)
         self.now_ms = NOW_MS
         self.gateway.now_ms = lambda: self.now_ms  # type: ignore[method-assign]
         for version in Version:
