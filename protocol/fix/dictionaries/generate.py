@@ -34,24 +34,26 @@ _DATA_HEAD = """\
 
 
 class Correction(NamedTuple):
-    """A field whose name or type the XML has wrong."""
+    """What the XML has wrong about a field: its name, its type, or codes that it leaves out."""
 
     files: tuple[str, ...]
     tag: int
-    name: str | None
-    type: str | None
     reason: str
+    name: str | None = None
+    type: str | None = None
+    codes: tuple[str, ...] = ()
 
 
 CORRECTIONS = (
     *(
-        Correction(_BEFORE_43, tag, None, "SEQNUM", "int then; a sequence number as ever since")
+        Correction(_BEFORE_43, tag, "int then, a sequence number since", type="SEQNUM")
         for tag in (7, 16, 34, 36, 45, 369)
     ),
-    Correction(("FIX40",), 97, None, "BOOLEAN", "Y or N, but the XML has no codes"),
-    Correction(_BEFORE_42, 18, None, "MULTIPLEVALUESTRING", "several, with spaces between"),
-    Correction(("FIX43",), 286, "OpenCloseSettlFlag", None, "misspelt"),
-    Correction(("FIX50",), 996, "UnitOfMeasure", None, "misspelt"),
+    Correction(("FIX40",), 97, "Y or N, as PossDupFlag", type="BOOLEAN"),
+    Correction(_BEFORE_42, 18, "several, with spaces between", type="MULTIPLEVALUESTRING"),
+    Correction(("FIX43",), 286, "misspelt", name="OpenCloseSettlFlag"),
+    Correction(("FIX44",), 103, "12 is in 4.3, 4.4 and 5.0", codes=("12",)),
+    Correction(("FIX50",), 996, "misspelt", name="UnitOfMeasure"),
 )
 
 #: Fields whose codes are not all that a value may be: (files, tag, reason).
@@ -90,18 +92,20 @@ class _Source:
                 field.attrib["name"],
                 field.attrib["type"],
             )
+            codes = {value.attrib["enum"] for value in field}
             if tag in corrections:
-                name, kind = corrections[tag].name or name, corrections[tag].type or kind
+                right = corrections[tag]
+                name, kind = right.name or name, right.type or kind
+                codes.update(right.codes)
             # Up to FIX 4.2 these were int.
             if tag in self.count_tags:
                 kind = "NUMINGROUP"
-            codes = sorted({value.attrib["enum"] for value in field}, key=_code_order)
             # BeginString is the version, and MsgType's codes are the messages.
             if tag in is_open or tag in (8, 35):
-                codes = []
+                codes.clear()
             if any(" " in code for code in codes):
                 raise ValueError(f"{self.name}: a code of {name}({tag}) has a space")
-            yield " ".join([str(tag), name, kind, *codes])
+            yield " ".join([str(tag), name, kind, *sorted(codes, key=_code_order)])
 
     def data_lines(self) -> Iterator[str]:
         pairs = set()
@@ -155,21 +159,28 @@ def _code_order(code: str) -> tuple[bool, int, str]:
     return (not code.isdigit(), int(code) if code.isdigit() else 0, code)
 
 
+def texts(folder: Path) -> dict[str, str]:
+    """Return the texts of all files, by their names, from a folder of XML dictionaries."""
+    made = {}
+    pairs: set[str] = set()
+    for name in FILES:
+        source = _Source(folder / f"{name}.xml")
+        made[f"{name.lower()}.txt"] = _text(_HEAD.format(name=name), source.lines())
+        pairs.update(source.data_lines())
+    made["data.txt"] = _text(_DATA_HEAD, sorted(pairs, key=lambda pair: int(pair.split()[0])))
+    return made
+
+
+def _text(head: str, lines: Iterable[str]) -> str:
+    return head + "".join(f"{line}\n" for line in lines)
+
+
 def main() -> None:
     """Write all dictionaries, from the folder that the first argument names."""
     if len(sys.argv) != 2:
         sys.exit("usage: python -m openoutcry.protocol.fix.dictionaries.generate FOLDER")
-    pairs: set[str] = set()
-    for name in FILES:
-        source = _Source(Path(sys.argv[1]) / f"{name}.xml")
-        _write(name.lower(), _HEAD.format(name=name), source.lines())
-        pairs.update(source.data_lines())
-    _write("data", _DATA_HEAD, sorted(pairs, key=lambda pair: int(pair.split()[0])))
-
-
-def _write(name: str, head: str, lines: Iterable[str]) -> None:
-    text = head + "".join(f"{line}\n" for line in lines)
-    Path(__file__).with_name(f"{name}.txt").write_text(text, "ascii")
+    for name, text in texts(Path(sys.argv[1])).items():
+        Path(__file__).with_name(name).write_text(text, "ascii")
 
 
 if __name__ == "__main__":
