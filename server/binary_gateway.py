@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Messages repeated before other connections get their turn, and the pause after them; see
-#: RESEND_SLICE of the FIX gateway.
+#: Messages repeated before other connections get their turn, the pause after them, and how many at
+#: most are added because as many were numbered meanwhile; see RESEND_SLICE of the FIX gateway.
 REPEAT_SLICE = 128
 REPEAT_PAUSE_S = 0.001
+REPEAT_ADDED = 2048
 
 _reject_decoder = msgspec.msgpack.Decoder(Reject)
 
@@ -159,21 +160,24 @@ class BinaryLink:
         row["takes_orders"] = 1
         if answer:
             gateway.metrics.counters[GatewayCounter.RESENDS + Protocol.BINARY] += 1
-            self._repeat_from(answer.start, answer.stop)
+            self._repeat_from(answer.start, answer.stop, int(row["next_out"]))
         else:
             row["is_live"] = 1
         return None
 
-    def _repeat_from(self, first: int, stop: int) -> None:
-        """Repeat messages a slice at a time, then what was numbered meanwhile, then go live."""
+    def _repeat_from(self, first: int, stop: int, seen: int) -> None:
+        """Repeat messages a slice at a time, then what was numbered meanwhile, then go live.
+
+        `seen` is how far messages were numbered when the last slice was made.
+        """
         if self.connection.is_closed or self.number == 0:
             return
         if self.connection.is_writing_paused:
-            self.gateway.loop.call_later(0.01, self._repeat_from, first, stop)
+            self.gateway.loop.call_later(0.01, self._repeat_from, first, stop, seen)
             return
         row = self.gateway.index.rows[self.number]
         end = int(row["next_out"])
-        last = min(first + REPEAT_SLICE, end) - 1
+        last = min(first + REPEAT_SLICE + min(end - seen, REPEAT_ADDED), end) - 1
         if first <= last:
             runs = SentMessages(self.gateway, self.number).runs(
                 first,
@@ -185,7 +189,7 @@ class BinaryLink:
         if self.connection.is_closed:
             return
         if last + 1 < end:
-            self.gateway.loop.call_later(REPEAT_PAUSE_S, self._repeat_from, last + 1, stop)
+            self.gateway.loop.call_later(REPEAT_PAUSE_S, self._repeat_from, last + 1, stop, end)
         else:
             row["is_live"] = 1
 

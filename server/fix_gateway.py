@@ -31,6 +31,11 @@ log = logging.getLogger(__name__)
 #: next one waits at least for the pause, so that little of the time is taken from those that trade.
 RESEND_SLICE = 128
 RESEND_PAUSE_S = 0.001
+#: Most messages added to a slice because as many were numbered since the one before: a client that
+#: trades on while it is resent to must be caught up with.
+RESEND_ADDED = 2048
+#: More than a message takes on average, however long they are.
+_MESSAGE_BYTES = 512
 #: A session's timers are looked at again after this time at most: the clock may be set.
 _LOOK_MS = 1000
 
@@ -46,6 +51,8 @@ class FixSession:
         self.connection: Connection | None = None
         # One slice is under way or planned: asking again must not plan a second chain of them.
         self._is_resend_due = False
+        # How far messages were numbered when the last slice was made.
+        self._resend_seen = 0
         # When `poll` has something to do at the earliest; 0 after anything happened.
         self._due_ms = 0
         # How the client left, once it was logged on.
@@ -169,6 +176,7 @@ class FixSession:
             connection.close(closing.reason, is_error=closing.is_error)
         elif self.session.is_resending and not self._is_resend_due:
             self._is_resend_due = True
+            self._resend_seen = int(self.gateway.index.rows[self.number]["next_out"])
             self.gateway.loop.call_soon(self._resend)
 
     def _take(self, message: Message) -> None:
@@ -242,7 +250,10 @@ class FixSession:
             self._is_resend_due = True
             self.gateway.loop.call_later(0.01, self._resend)
             return
-        data = self.session.resend_slice(self.gateway.now_ms(), RESEND_SLICE)
+        next_out = int(self.gateway.index.rows[self.number]["next_out"])
+        limit = RESEND_SLICE + min(max(next_out - self._resend_seen, 0), RESEND_ADDED)
+        self._resend_seen = next_out
+        data = self.session.resend_slice(self.gateway.now_ms(), limit, limit * _MESSAGE_BYTES)
         if data:
             connection.write(data)
         self._mark()
