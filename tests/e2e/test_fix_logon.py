@@ -6,9 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.peers import Closed, FixPeer
+from support.peers import BinaryPeer, Closed, FixPeer
 from support.venue import Venue, wait_for
 
+from openoutcry.protocol.binary.enums import LogoutReason
+from openoutcry.protocol.binary.messages import Heartbeat, Logon
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.credentials import FILE_NAME, hash_password
 
@@ -29,6 +31,7 @@ SESSIONS = [
     {"id": "STRICT", "heartbeat_min_s": 5, "heartbeat_max_s": 60, "reset_allowed": False},
     {"id": "TESTING", "test_message_indicator": True},
     {"id": "OPEN"},
+    {"id": "BINARY", "protocol": "binary", "password_hash": hash_password(b"binary-secret")},
 ]
 CONFIG = {
     "dynamic_sessions": False,
@@ -233,6 +236,23 @@ def test_passwords_never_reach_the_log(closed_venue: Venue):
         peer.wait_closed()
     closed_venue.wait_for_log("554=***")
     assert "secret" not in closed_venue.log()
+
+
+def test_binary_sessions_have_hashes_and_locks_too(closed_venue: Venue):
+    port = closed_venue.port("binary")
+
+    def refusal(password: str) -> int:
+        with BinaryPeer(port, "BINARY") as peer:
+            # What comes behind the Logon waits for the verdict.
+            peer.send(Logon(1, "BINARY", password, 1, 0), Heartbeat())
+            return peer.logout_reason()
+
+    with BinaryPeer(port, "BINARY") as peer:
+        peer.log_on(password="binary-secret")
+        assert peer.is_alive()
+    assert [refusal("wrong") for _ in range(3)] == [LogoutReason.NOT_AUTHORIZED] * 3
+    closed_venue.wait_for_log("locked after failed logons: session=BINARY")
+    assert refusal("binary-secret") == LogoutReason.NOT_AUTHORIZED
 
 
 # --- settings -------------------------------------------------------------------------------------
