@@ -232,3 +232,14 @@ def test_a_firm_may_have_several_sessions():
     firm = Firm(name="A", sessions=tuple(Session(id=f"s{n}") for n in range(3)))
     registry = SessionRegistry(Config(firms=(firm,)), np.zeros(9, SESSION_ROW))
     assert [entry.firm for entry in registry] == [1, 1, 1]
+
+
+def test_the_documented_sessions_are_valid(tmp_path: Path):
+    page = Path(__file__).parents[2] / "docs" / "operations.md"
+    path = tmp_path / "venue.yaml"
+    path.write_text(page.read_text().split("```yaml\n")[2].partition("```")[0])
+    config = load_config(path)
+    first, second, _ = config.firms[0].sessions
+    assert config.settings_of(first).throttle == Throttle(messages=1000)
+    assert config.settings_of(second).throttle is None
+    assert second.versions == (Version.FIX50SP2,)
