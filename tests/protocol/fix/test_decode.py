@@ -9,6 +9,7 @@ from oracle.fix_decoder import Decoded, decode, utc_ms
 from support.fix import (
     BODY,
     CANCEL,
+    FACTS,
     HEADER,
     NEW_ORDER,
     REPLACE,
@@ -402,6 +403,150 @@ def test_every_byte_at_every_place_of_an_identifier():
 def test_every_tag_behind_every_order_equals_the_oracle(text):
     for tag in [*range(1, 1100), 4999, 5000]:
         verdict(f"{text}{tag}=1|")
+
+
+# -- versions
+
+
+CANCEL_40 = f"35=F|{HEADER}41=A-1|11=A-2|125=F|55=BTCUSDT|54=1|38=5|"
+NEW_40 = f"35=D|{HEADER}11=A-1|1=ACC|21=1|55=BTCUSDT|54=1|38=10|40=2|44=60123.45|59=1|"
+NEW_42 = NEW_ORDER + "21=1|"
+REPLACE_40 = f"35=G|{HEADER}37=O|41=A-1|11=A-2|21=1|55=BTCUSDT|54=1|38=5|40=2|44=1.5|"
+REPLACE_42 = REPLACE + "21=1|"
+PLAIN = {
+    Version.FIX40: (NEW_40, CANCEL_40, REPLACE_40, STATUS),
+    Version.FIX41: (NEW_40, CANCEL_40.replace("125=F|", ""), REPLACE_40, STATUS),
+    Version.FIX42: (NEW_42, CANCEL, REPLACE_42, STATUS),
+    Version.FIX43: (NEW_42, CANCEL, REPLACE_42, STATUS),
+    Version.FIX44: (NEW_ORDER, CANCEL, REPLACE, STATUS),
+    Version.FIX50: (NEW_ORDER, CANCEL, REPLACE, STATUS),
+    Version.FIX50SP1: (NEW_ORDER, CANCEL, REPLACE, STATUS),
+    Version.FIX50SP2: (NEW_ORDER, CANCEL, REPLACE, STATUS),
+}
+
+
+def verdict_of(text: str, profile: int) -> tuple[int, int, int]:
+    """Return the same as `verdict`, by a profile."""
+    facts = FACTS[profile]
+    data = frame(text, facts.version.begin_string)
+    got = run_kernel(data, profile=profile)
+    assert got == decode(data, facts=facts)
+    return got.status, got.values.get("ref_tag", -1), got.values.get("reject_reason", -1)
+
+
+@pytest.mark.parametrize("profile", range(2 * len(Version)))
+def test_plain_orders_of_every_version_are_orders(profile):
+    for text in PLAIN[FACTS[profile].version]:
+        assert verdict_of(text, profile)[0] == ORDER
+
+
+@pytest.mark.parametrize("profile", range(len(FACTS)))
+def test_every_left_out_emptied_or_repeated_field_in_every_version(profile):
+    for text in PLAIN[FACTS[profile].version]:
+        fields = text.split("|")[:-1]
+        for i in range(1, len(fields)):
+            tag = fields[i].partition("=")[0]
+            for middle in ([], [f"{tag}="], [f"{tag}=", fields[i]], [fields[i], fields[i]]):
+                verdict_of("|".join([*fields[:i], *middle, *fields[i + 1 :]]) + "|", profile)
+
+
+@pytest.mark.parametrize("profile", range(len(FACTS)))
+def test_every_tag_behind_orders_of_every_version(profile):
+    new_order, cancel, _, status = PLAIN[FACTS[profile].version]
+    tags = [*range(1, 3000, 7), 4999, 5000, 5001, 5002, 6000, 40003, 40004, 43111, 43112, 50003]
+    for tag in [*range(1, 160), *tags]:
+        for text in (new_order, cancel, status):
+            verdict_of(f"{text}{tag}=1|", profile)
+
+
+@pytest.mark.parametrize("begin", ["FIX.4.0", "FIX.4.4", "FIX.4.5", "FIX.5.0", "FIXT.1.1", "FIX.4"])
+def test_only_frames_of_the_profiles_begin_are_decoded(begin):
+    for profile, facts in enumerate(FACTS[: len(Version)]):
+        data = frame(PLAIN[facts.version][0], begin)
+        got = run_kernel(data, profile=profile)
+        assert got == decode(data, facts=facts)
+        assert (got.status == ORDER) == (begin == facts.version.begin_string)
+
+
+@pytest.mark.parametrize("version", Version)
+def test_before_the_logon_nothing_is_decoded(version):
+    data = frame(PLAIN[version][0], version.begin_string)
+    got = run_kernel(data, profile=-1)
+    assert got == decode(data, facts=None) == Decoded(OTHER, len(data))
+
+
+@pytest.mark.parametrize(
+    ("version", "text", "expected"),
+    [
+        # Whole numbers of shares
+        (Version.FIX41, NEW_40.replace("38=10|", "38=1.5|"), rejected(38, Reason.INCORRECT_FORMAT)),
+        (Version.FIX40, NEW_40.replace("38=10|", "38=10.|"), rejected(38, Reason.INCORRECT_FORMAT)),
+        (Version.FIX40, NEW_40.replace("38=10|", "38=-10|"), (ORDER, -1, -1)),
+        (Version.FIX42, NEW_42.replace("38=10|", "38=1.5|"), (ORDER, -1, -1)),
+        # CHAR was text: a wrong length is a wrong value.
+        (Version.FIX41, NEW_40.replace("54=1|", "54=11|"), rejected(54, Reason.VALUE_INCORRECT)),
+        (Version.FIX42, NEW_42.replace("54=1|", "54=11|"), rejected(54, Reason.INCORRECT_FORMAT)),
+        # Codes of the version
+        (Version.FIX40, NEW_40.replace("54=1|", "54=7|"), rejected(54, Reason.VALUE_INCORRECT)),
+        (Version.FIX41, NEW_40.replace("54=1|", "54=7|"), (ORDER, -1, -1)),
+        (Version.FIX44, NEW_ORDER.replace("40=2|", "40=5|"), rejected(40, Reason.VALUE_INCORRECT)),
+        (Version.FIX50, NEW_ORDER.replace("40=2|", "40=5|"), (ORDER, -1, -1)),
+        (Version.FIX50, NEW_ORDER.replace("59=1|", "59=8|"), rejected(59, Reason.VALUE_INCORRECT)),
+        (Version.FIX50SP1, NEW_ORDER.replace("59=1|", "59=8|"), (ORDER, -1, -1)),
+        # A cancel of a part is for Python.
+        (Version.FIX40, CANCEL_40.replace("125=F", "125=P"), (OTHER, -1, -1)),
+        (Version.FIX40, CANCEL_40.replace("125=F|", "125=|"), rejected(125, Reason.NO_VALUE)),
+        (
+            Version.FIX40,
+            CANCEL_40.replace("125=F|", ""),
+            rejected(125, Reason.REQUIRED_TAG_MISSING),
+        ),
+        # Without identifiers that newer versions do not ask for
+        (Version.FIX50, CANCEL.replace("41=A-1|", ""), rejected(41, Reason.REQUIRED_TAG_MISSING)),
+        (Version.FIX50SP1, CANCEL.replace("41=A-1|", "37=O|"), (OTHER, -1, -1)),
+        (Version.FIX50SP2, STATUS.replace("11=A-1|", "37=O|"), (OTHER, -1, -1)),
+        # The application's version of one message
+        (Version.FIX50SP2, NEW_ORDER.replace("49=", "1128=9|49=", 1), (OTHER, -1, -1)),
+        (Version.FIX44, f"{NEW_ORDER}1128=9|", rejected(1128, Reason.UNDEFINED_TAG)),
+        # Tags from 5000 on that FIX defines
+        (Version.FIX50SP2, f"{NEW_ORDER}50000=1|", (OTHER, -1, -1)),
+        (Version.FIX50SP2, f"{NEW_ORDER}50003=1|", (ORDER, -1, -1)),
+        (Version.FIX44, f"{NEW_ORDER}50000=1|", (ORDER, -1, -1)),
+        # Lengths of data, whoever defines them
+        (Version.FIX44, f"{NEW_ORDER}40004=1|", (OTHER, -1, -1)),
+        (Version.FIX40, f"{NEW_40}354=1|355=x|", (OTHER, -1, -1)),
+    ],
+)
+def test_what_versions_differ_in(version, text, expected):
+    assert verdict_of(text, version) == expected
+
+
+LENIENT = len(Version) + Version.FIX44
+CUSTOM = 2 * len(Version)
+
+
+@pytest.mark.parametrize(
+    ("profile", "field", "expected"),
+    [
+        (LENIENT, "4999=x|4999=", (ORDER, -1, -1)),
+        (LENIENT, "41=x|448=y", (ORDER, -1, -1)),
+        (LENIENT, "50=x", (ORDER, -1, -1)),
+        (LENIENT, "50=x|50=y", rejected(50, Reason.TAG_REPEATED)),
+        (LENIENT, "5000=|58=|58=|58=x", (ORDER, -1, -1)),
+        (LENIENT, "35=D", rejected(35, Reason.TAG_REPEATED)),
+        (LENIENT, "35=|8=", (ORDER, -1, -1)),
+        (LENIENT, "10=", rejected(10, Reason.TAG_OUT_OF_ORDER)),
+        (LENIENT, "453=1|448=x", (OTHER, -1, -1)),
+        (LENIENT, "21=9", rejected(21, Reason.VALUE_INCORRECT)),
+        (CUSTOM, "5001=x", (OTHER, -1, -1)),
+        (CUSTOM, "1724=5", (OTHER, -1, -1)),
+        (CUSTOM, "5000=x", (ORDER, -1, -1)),
+        (CUSTOM, "4999=x", rejected(4999, Reason.UNDEFINED_TAG)),
+        (CUSTOM, "58=long", (OTHER, -1, -1)),
+    ],
+)
+def test_lenient_and_custom_profiles(profile, field, expected):
+    assert verdict_of(f"{NEW_ORDER}{field}|", profile) == expected
 
 
 def test_every_slot_is_used():

@@ -47,6 +47,21 @@ def test_every_cut_is_partial(text):
         assert scan(whole[:cut]) == (PARTIAL, len(whole) if cut >= known_from else 0)
 
 
+BEGINS = ["FIX.4.0", "FIX.4.2", "FIX.4.4", "FIX.4.5", "FIX.4.", "FIX.5.0", "FIXT.1.1", "FIXT.1.2"]
+
+
+@pytest.mark.parametrize("begin", BEGINS)
+def test_every_cut_and_every_other_byte_at_the_head(begin):
+    whole = frame("35=0|", begin)
+    assert run_kernel(whole) == find_frame(whole, MAX_BYTES)
+    for cut in range(len(whole)):
+        assert run_kernel(whole[:cut]) == find_frame(whole[:cut], MAX_BYTES)
+    for place in range(whole.index(b"35=")):
+        for char in b"\x00\x0159:=XT./\xff":
+            data = whole[:place] + bytes([char]) + whole[place + 1 :]
+            assert run_kernel(data) == find_frame(data, MAX_BYTES), data
+
+
 @pytest.mark.parametrize("spoiled", range(len(GOOD)))
 def test_every_spoiled_byte_of_an_order_is_garbled(spoiled):
     data = GOOD[:spoiled] + bytes([GOOD[spoiled] ^ 0x04]) + GOOD[spoiled + 1 :]
