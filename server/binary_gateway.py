@@ -113,6 +113,11 @@ class BinaryLink:
     def _judged_later(self, entry: SessionEntry, done: "Future[Verdict]") -> None:
         if self.connection.is_closed or done.cancelled():
             return
+        error = done.exception()
+        if error is not None:
+            log.error("credentials cannot be judged: session=%s", entry.id, exc_info=error)
+            self.connection.close("credentials cannot be judged", is_error=True)
+            return
         self.act(self._judged(entry, done.result()))
         self.connection.release()
 

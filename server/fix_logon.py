@@ -125,8 +125,7 @@ class LogonDesk:
         elif message.get(56) != self._gateway.config.venue.comp_id.encode():
             connection.close("Logon for another TargetCompID", is_error=True)
         elif begin_string not in _BEGIN_STRINGS:
-            shown = begin_string[:16]
-            connection.close(f"Logon with an unknown BeginString {shown!r}", is_error=True)
+            connection.close(f"Logon with an unknown BeginString {begin_string!r}", is_error=True)
         else:
             session = self._sessions.find(message.get(49) or b"", begin_string)
             if session is not None:
@@ -144,6 +143,11 @@ class LogonDesk:
     ) -> None:
         self._judging.discard(session.number)
         if connection.is_closed or done.cancelled():
+            return
+        error = done.exception()
+        if error is not None:
+            log.error("credentials cannot be judged: session=%s", session.comp_id, exc_info=error)
+            connection.close("credentials cannot be judged", is_error=True)
             return
         self._go_on(connection, session, message, done.result())
         connection.release()
