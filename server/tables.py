@@ -40,6 +40,7 @@ SYMBOL_ROW = np.dtype(
 )
 
 #: One row an account; the row's number is the account's number. Row 0 means "no account given".
+#: What every report looks at comes first, within a cache line.
 ACCOUNT_ROW = np.dtype(
     [
         ("name0", "<u8"),
@@ -47,16 +48,16 @@ ACCOUNT_ROW = np.dtype(
         ("name2", "<u8"),
         ("name3", "<u8"),
         ("name_len", "<i8"),
-        ("firm", "<i8"),
-        ("base", "<i8"),  # number of the account that this one is a variant of, or its own
         ("copies", "<i8"),  # first of its drop copies in Routes.copies, or -1
         # Whole fields for an order's reports, SOH behind each, in AccountTable.texts.
-        ("route_off", "<i8"),  # header fields
-        ("route_len", "<i8"),
-        ("party_off", "<i8"),  # body fields, in reports of FIX versions party_min to party_max
-        ("party_len", "<i8"),
+        ("route_len", "<i8"),  # header fields
+        ("party_len", "<i8"),  # body fields, in reports of FIX versions party_min to party_max
+        ("route_off", "<i8"),
+        ("party_off", "<i8"),
         ("party_min", "<i8"),
         ("party_max", "<i8"),
+        ("firm", "<i8"),
+        ("base", "<i8"),  # number of the account that this one is a variant of, or its own
     ],
     align=True,
 )
