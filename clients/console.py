@@ -205,6 +205,9 @@ def fix_line(report: fix.Report) -> Line:
             why = report.text or f"reason {report.cxl_rej_reason}"
             text = f"cancel rejected  {report.cl_ord_id} for {report.orig_cl_ord_id}: {why}"
             return Line(text, is_final=True, is_refusal=True)
+        case fix.MassCancelReport():
+            text = f"mass cancel  {report.cl_ord_id}: {report.total_affected or 0} orders"
+            return Line(text, is_final=True, is_refusal=report.is_refused)
         case fix.Reject():
             text = f"message rejected  tag {report.ref_tag}, reason {report.reason}: {report.text}"
             return Line(text, is_final=True, is_refusal=True)

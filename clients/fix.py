@@ -29,6 +29,7 @@ from openoutcry.clients.fix_reports import (
     BusinessReject,
     ExecType,
     ExecutionReport,
+    MassCancelReport,
     OrderCancelReject,
     OrdStatus,
     OrdType,
@@ -58,6 +59,7 @@ __all__ = [
     "Report",
     "ExecutionReport",
     "OrderCancelReject",
+    "MassCancelReport",
     "Reject",
     "BusinessReject",
     "Number",
@@ -246,6 +248,39 @@ class FixClient(FixLink):
     async def status(self, cl_ord_id: str, symbol: str, side: Side) -> int:
         """Ask for an order's state; return the request's number. The answer has ExecType `I`."""
         return await self._request("H", self._forms.status(cl_ord_id, symbol, side), cl_ord_id)
+
+    async def cancel_all(
+        self, symbol: str | None = None, side: Side | None = None, *, cl_ord_id: str | None = None
+    ) -> str:
+        """Ask for all of the session's open orders to be canceled; return the request's ClOrdID.
+
+        The answer is a MassCancelReport; each order has its own report. FIX 4.3 and later.
+
+        Args:
+            symbol: Only its orders; by default those of all symbols.
+            side: Only this side's.
+            cl_ord_id: By default something new.
+
+        Raises:
+            ValueError: A text cannot be sent, or the version has no mass cancel.
+            SessionEnded: The client is closed.
+        """
+        identifier = self._new_id(cl_ord_id)
+        body = self._forms.mass_cancel(identifier, symbol, side, self._transact_time())
+        await self._request("q", body, identifier)
+        return identifier
+
+    async def status_of_all(
+        self, symbol: str | None = None, side: Side | None = None, *, request_id: str | None = None
+    ) -> str:
+        """Ask for the state of all of the session's open orders; return the request's id.
+
+        The answers have ExecType `I` and, from FIX 4.4 on, the id as `mass_status_req_id`; the
+        arguments are those of `cancel_all`. FIX 4.3 and later.
+        """
+        identifier = self._new_id(request_id)
+        await self._request("AF", self._forms.mass_status(identifier, symbol, side), identifier)
+        return identifier
 
     def _new_id(self, given: str | None) -> str:
         if given is None:

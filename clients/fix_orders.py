@@ -19,12 +19,14 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?\Z")
 
 #: HandlInst(21): automated, no intervention. Required up to FIX 4.3.
 _AUTOMATED = "1"
+#: MassCancelRequestType(530) and MassStatusReqType(585).
+_OF_SECURITY, _ALL = "1", "7"
 #: CxlType(125): the full rest. FIX 4.0 only.
 _FULL = "F"
 
 
 class OrderForms:
-    """Bodies of D, F, G and H for one version; `transact_time` is TransactTime(60) as text."""
+    """Bodies of requests for one version; `transact_time` is TransactTime(60) as text."""
 
     def __init__(self, facts: Dictionary) -> None:
         self._facts = facts
@@ -105,6 +107,32 @@ class OrderForms:
             (55, text_of(symbol, "symbol")),
             (54, side),
         ]
+
+    def mass_cancel(
+        self, cl_ord_id: str, symbol: str | None, side: Side | None, transact_time: str
+    ) -> Body:
+        """Return an OrderMassCancelRequest(q).
+
+        Raises:
+            ValueError: A text cannot be sent, or the version has no such message.
+        """
+        return [(11, cl_ord_id), *self._scope("q", 530, symbol, side), (60, transact_time)]
+
+    def mass_status(self, identifier: str, symbol: str | None, side: Side | None) -> Body:
+        """Return an OrderMassStatusRequest(AF).
+
+        Raises:
+            ValueError: A text cannot be sent, or the version has no such message.
+        """
+        return [(584, identifier), *self._scope("AF", 585, symbol, side)]
+
+    def _scope(self, msg_type: str, tag: int, symbol: str | None, side: Side | None) -> Body:
+        if msg_type not in self._facts.messages:
+            raise ValueError(f"{self._facts.version.label} has no message {msg_type}")
+        fields: Body = [(tag, _ALL)]
+        if symbol is not None:
+            fields = [(tag, _OF_SECURITY), (55, text_of(symbol, "symbol"))]
+        return fields if side is None else [*fields, (54, side)]
 
     def _fit(self, msg_type: str, fields: Body) -> Body:
         """Leave out what the version does not have, and what only older ones insist on."""

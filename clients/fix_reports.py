@@ -110,6 +110,11 @@ class ExecutionReport:
     #: Resent by the venue: the client may have seen it before a crash of its own.
     is_poss_dup: bool
     message: Message
+    #: MassStatusReqID(584), where the report answers a mass status request; how many reports do
+    #: (911), and whether it is the last (912).
+    mass_status_req_id: str = ""
+    total_reports: int | None = None
+    is_last_report: bool = False
 
     @property
     def is_final(self) -> bool:
@@ -132,6 +137,29 @@ class OrderCancelReject:
     text: str
     is_poss_dup: bool
     message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class MassCancelReport:
+    """OrderMassCancelReport(r): what became of a mass cancel; each order has a report besides."""
+
+    cl_ord_id: str
+    #: MassCancelRequestType(530), as asked.
+    request_type: str
+    #: MassCancelResponse(531): `0` refused, else the type that was carried out.
+    response: str
+    #: TotalAffectedOrders(533).
+    total_affected: int | None
+    #: MassCancelRejectReason(532).
+    reason: int | None
+    text: str
+    is_poss_dup: bool
+    message: Message
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether nothing was canceled."""
+        return self.response == "0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +191,7 @@ class BusinessReject:
     message: Message
 
 
-Report = ExecutionReport | OrderCancelReject | Reject | BusinessReject
+Report = ExecutionReport | OrderCancelReject | MassCancelReport | Reject | BusinessReject
 
 
 def read_report(message: Message, *, rejected_cl_ord_id: str = "") -> Report | None:
@@ -179,6 +207,17 @@ def read_report(message: Message, *, rejected_cl_ord_id: str = "") -> Report | N
                 ord_status=_text(message, 39),
                 cxl_rej_reason=_int(message, 102),
                 response_to=_text(message, 434),
+                text=_text(message, 58),
+                is_poss_dup=message.get(43) == b"Y",
+                message=message,
+            )
+        case "r":
+            return MassCancelReport(
+                cl_ord_id=_text(message, 11),
+                request_type=_text(message, 530),
+                response=_text(message, 531),
+                total_affected=_int(message, 533),
+                reason=_int(message, 532),
                 text=_text(message, 58),
                 is_poss_dup=message.get(43) == b"Y",
                 message=message,
@@ -233,6 +272,9 @@ def _execution_report(message: Message) -> ExecutionReport:
         text=_text(message, 58),
         is_poss_dup=message.get(43) == b"Y",
         message=message,
+        mass_status_req_id=_text(message, 584),
+        total_reports=_int(message, 911),
+        is_last_report=message.get(912) == b"Y",
     )
 
 

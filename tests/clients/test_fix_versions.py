@@ -11,6 +11,7 @@ from openoutcry.clients.fix import (
     ExecType,
     ExecutionReport,
     FixClient,
+    MassCancelReport,
     OrderCancelReject,
     OrdStatus,
     Reject,
@@ -95,6 +96,44 @@ async def test_40_wants_the_quantity_in_a_cancel() -> None:
     ):
         with pytest.raises(ValueError, match=r"under FIX\.4\.0 tells the order's qty"):
             await client.cancel("x", "BTCUSDT", Side.BUY)
+
+
+@pytest.mark.parametrize("version", [v for v in Version if v >= Version.FIX43])
+async def test_all_orders_at_once(version: Version) -> None:
+    async with (
+        FixAcceptor(version=version, served_types=frozenset({"q", "AF"})) as venue,
+        FixClient("127.0.0.1", venue.port, "ME", version=version) as client,
+    ):
+        every = await client.cancel_all()
+        done = await client.wait_for(every, timeout_s=WAIT_S)
+        some = await client.cancel_all("BAD", Side.SELL, cl_ord_id="some")
+        refused = await client.wait_for(some, timeout_s=WAIT_S)
+        asked = await client.status_of_all("BTCUSDT", Side.BUY)
+        status = await client.wait_for("x", timeout_s=WAIT_S)
+    facts = dictionary(version)
+    assert [validate(message, facts) for message in venue.applied] == [None] * 3
+    assert [m.get(530) or m.get(585) for m in venue.applied] == [b"7", b"1", b"1"]
+    assert [m.get(54) for m in venue.applied] == [None, b"2", b"1"]
+    assert isinstance(done, MassCancelReport)
+    assert (done.is_refused, done.response, done.total_affected) == (False, "7", 2)
+    assert isinstance(refused, MassCancelReport)
+    assert (some, refused.is_refused, refused.reason) == ("some", True, 1)
+    assert isinstance(status, ExecutionReport)
+    assert status.exec_type == ExecType.ORDER_STATUS
+    if version >= Version.FIX44:
+        assert (status.mass_status_req_id, status.total_reports) == (asked, 1)
+        assert status.is_last_report
+
+
+async def test_older_versions_have_no_mass_requests() -> None:
+    async with (
+        FixAcceptor(version=Version.FIX42) as venue,
+        FixClient("127.0.0.1", venue.port, "ME", version=Version.FIX42) as client,
+    ):
+        with pytest.raises(ValueError, match=r"FIX\.4\.2 has no message q"):
+            await client.cancel_all()
+        with pytest.raises(ValueError, match=r"FIX\.4\.2 has no message AF"):
+            await client.status_of_all()
 
 
 @all_versions

@@ -178,5 +178,13 @@ class FixAcceptor:
                 self.report(name, order | {39: "4", 150: "4", 41: get(41), 151: "0"})
             case "G":
                 self.report(name, order | {39: "0", 150: "5", 41: get(41)})
+            case "q":
+                answer = {11: get(11), 37: "1", 1369: "1", 530: get(530), 60: get(60)}
+                answer |= {531: get(530), 533: "2"} if get(55) != "BAD" else {531: "0", 532: "1"}
+                self.send(name, "r", self._defined(name, "r", answer))
+            case "AF":
+                status = {37: "1", 11: "x", 584: get(584), 911: "1", 912: "Y", 39: "0", 150: "I"}
+                order |= {11: "x", 54: "1", 55: get(55) or "BTCUSDT"}
+                self.report(name, order | status)
             case "H":
                 self.report(name, order | {39: "0", 150: "I"})
