@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix import events as ev
-from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES
 from openoutcry.protocol.fix.enums import BusinessRejectReason, SessionStatus
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.session import Session
@@ -20,6 +19,7 @@ from openoutcry.server.session_rules import heartbeat_limits
 from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry, SessionRegistry
 from openoutcry.server.store import GatewayStore, RowState
 from openoutcry.server.throttle import Admission, SessionThrottle
+from openoutcry.server.translate import LARGEST_REPORT
 
 if TYPE_CHECKING:
     from openoutcry.server.connection import Connection
@@ -88,7 +88,7 @@ class FixSession:
                 sends_last_processed=settings.last_msg_seq_num_processed,
                 max_message_size=fix.max_message_bytes,
                 # The kernels encode reports of any length up to this one.
-                largest_sent=MAX_REPORT_BYTES,
+                largest_sent=LARGEST_REPORT,
             ),
             RowState(gateway.index.rows[self.number]),
             GatewayStore(gateway, self.number),

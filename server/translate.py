@@ -222,6 +222,10 @@ REASON_TEXTS: dict[int, str] = {
     RejectReason.LOGGED_OUT: "canceled since the session logged out",
 }
 
+#: No report is longer, in bytes, whatever route and party fields it echoes: a FIX client that takes
+#: less (MaxMessageSize) cannot be served.
+LARGEST_REPORT = 1536
+
 #: ExecType(150) by Version and ReportKind, as character codes; 0: what OrdStatus says, which up to
 #: 4.2 is the ExecType of trades and of answers to status requests.
 EXEC_TYPE = np.zeros((len(Version), 16), np.int64)

@@ -1,14 +1,30 @@
 """The tables of codes hold what each version's dictionary knows, and say what FIX says."""
 
+import numpy as np
 import pytest
 
 from openoutcry.engine.enums import OrderStatus, RejectReason, ReportKind
 from openoutcry.protocol.fix.dictionary import dictionary
-from openoutcry.protocol.fix.encode import NONE
+from openoutcry.protocol.fix.encode import (
+    MAX_REPORT_BYTES,
+    NONE,
+    PARTIES_MAX,
+    REPORT_VALUES,
+    ROUTE_MAX,
+    encode_cancel_reject,
+    encode_execution_report,
+)
+from openoutcry.protocol.fix.encode_frame import (
+    SESSION_TEXT,
+    session_text,
+    text_table,
+    time_cache,
+)
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.translate import (
     CXL_REJ_REASON,
     EXEC_TYPE,
+    LARGEST_REPORT,
     ORD_REJ_REASON,
     ORD_STATUS,
     REASON_TEXTS,
@@ -83,3 +99,37 @@ def test_trades_and_answers_have_a_type_of_their_own_since_43():
 
 def test_every_reason_is_told_in_words():
     assert set(REASON_TEXTS) == set(RejectReason) - {RejectReason.NONE}
+
+
+def test_no_report_is_longer_than_is_said():
+    """Every field at its longest, in the text that each reason has."""
+    rows = np.zeros(1, REPORT_VALUES)
+    row = rows[0]
+    for name, words in (("id", 5), ("orig", 5), ("symbol", 3), ("account", 4)):
+        for i in range(words):
+            # ClOrdIDs end after 36 characters.
+            row[f"{name}{i}"] = 0x58585858 if i == 4 else 0x5858585858585858
+    for name in ("price", "last_px", "avg_px", "order_qty", "last_qty", "leaves_qty", "cum_qty"):
+        row[name] = -(1 << 63)
+    for name in ("seq_num", "order_id", "exec_id", "trade_id", "transact_time_ns"):
+        row[name] = (1 << 63) - 1
+    for name in ("price_scale", "qty_scale", "avg_px_scale"):
+        row[name] = 18
+    for name in ("ord_rej_reason", "cxl_rej_reason", "restatement"):
+        row[name] = 99
+    for name in ("ord_type", "liquidity", "has_price", "has_last", "poss_dup", "is_copy"):
+        row[name] = 1
+    fields = np.full(PARTIES_MAX + 8, ord("x"), np.uint8)
+    row["route"] = row["parties"] = fields.ctypes.data
+    row["route_len"], row["parties_len"] = ROUTE_MAX, PARTIES_MAX
+    sessions = np.zeros(1, SESSION_TEXT)
+    texts, lengths = text_table(sorted(REASON_TEXTS.values(), key=len))
+    row["text"] = len(texts) - 1
+    out = np.zeros(MAX_REPORT_BYTES, np.uint8)
+    longest = 0
+    for version in Version:
+        sessions[0] = session_text(version, "V" * 32, "C" * 32)
+        for encode in (encode_execution_report, encode_cancel_reject):
+            end = encode(out, 0, sessions, 0, texts, lengths, time_cache(), rows, 0)
+            longest = max(longest, end)
+    assert LARGEST_REPORT - 64 < longest <= LARGEST_REPORT
