@@ -109,9 +109,9 @@ class DictionaryText:
         return self._members(iter(self._trailer.split()))
 
     @property
-    def msg_types(self) -> frozenset[str]:
-        """MsgType(35) of all messages."""
-        return frozenset(self._messages)
+    def msg_types(self) -> list[str]:
+        """MsgType(35) of all messages, in the text's order."""
+        return list(self._messages)
 
     def message(self, msg_type: str) -> tuple[str, list[Member]]:
         """Return a message's name and members. KeyError where there is no such message."""
@@ -169,10 +169,13 @@ def groups_of(members: list[Member]) -> Mapping[int, Group]:
 
 
 def group_of(members: list[Member]) -> Group:
-    """Make a group of its members."""
+    """Make a group of its members; of one that is named twice the first place counts."""
+    places: dict[int, Member] = {}
+    for member in members:
+        places.setdefault(member.tag, member)
     return Group(
-        tuple(member.tag for member in members),
-        tuple(member.tag for member in members if member.is_required),
+        tuple(places),
+        tuple(tag for tag, member in places.items() if member.is_required),
         groups_of(members),
     )
 

@@ -31,12 +31,10 @@ from openoutcry.protocol.fix.dictionary import (
     Dictionary,
     FieldType,
     Group,
-    dictionary,
 )
 from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
 from openoutcry.protocol.fix.formats import number_of, value_fault
 from openoutcry.protocol.fix.tags import INVALID_TAG, NO_TAG, USER_DEFINED, Tag
-from openoutcry.protocol.fix.versions import Version
 
 _HEADER, _BODY, _TRAILER = range(3)
 
@@ -84,10 +82,7 @@ class Problem:
 _Fault = tuple[int | None, Reason]
 
 
-def validate(
-    message: Fields,
-    facts: Dictionary = dictionary(Version.FIX44),  # noqa: B008
-) -> Problem | None:
+def validate(message: Fields, facts: Dictionary) -> Problem | None:
     """Judge a message by a version's dictionary; return the first thing that is wrong."""
     fault = _msg_type_fault(message.msg_type, facts) or _Judge(message, facts).first_fault()
     if fault is None:

@@ -57,7 +57,7 @@ def test_groups_are_whole(facts):
     assert {tag for tag, _ in groups} <= facts.count_tags
     for tag, group in groups:
         assert facts.types[tag] is FieldType.NATURAL
-        assert group.places[group.members[0]] == 0
+        assert [group.places[member] for member in group.members] == [*range(len(group.members))]
         assert set(group.members) <= facts.names.keys()
         assert set(group.members) >= {*group.required, *group.groups}
 
@@ -94,6 +94,7 @@ def test_how_much_a_version_defines(facts, fields, messages):
 def test_a_dictionary_is_read_once():
     assert dictionary(Version.FIX42) is FIX42
     assert FIX42.messages["D"] is FIX42.messages["D"]
+    assert list(FIX44.messages)[:10] == list("0123456789")
 
 
 def test_what_reports_carry_differs_by_version():
@@ -255,7 +256,13 @@ def random_message(rng: random.Random, facts: Dictionary, msg_type: str, share: 
     definition = facts.messages[msg_type]
     needed = {*definition.required, *({38} if msg_type in "DG" else ())}
     body = fields_of(rng, facts, sorted(definition.allowed), needed, dict(definition.groups), share)
-    head = [(35, msg_type), (49, "C"), (56, "V"), (34, 7), (52, "20240229-23:59:59")]
+    head: list[tuple[int, bytes | str | int]] = [
+        (35, msg_type),
+        (49, "C"),
+        (56, "V"),
+        (34, 7),
+        (52, "20240229-23:59:59"),
+    ]
     return parse(encode_message(facts.version.begin_string, [*head, *body]))
 
 
@@ -263,7 +270,7 @@ def random_message(rng: random.Random, facts: Dictionary, msg_type: str, share: 
 def test_random_messages_of_every_type_are_right(facts):
     rng = random.Random(f"right {facts.version}")
     for msg_type in facts.messages:
-        for share in (0, 0.3):
+        for share in (0, 0.3, 1):
             message = random_message(rng, facts, msg_type, share)
             assert validate(message, facts) is None, message.frame
 

@@ -388,10 +388,10 @@ def test_a_problem_says_what_and_where_but_not_the_value():
     assert validate(parse(frame(f"35=A|{HEADER}98=0|108=30|554=|")), FIX44) == Problem(
         554, "A", Reason.NO_VALUE, "Tag specified without a value: Password(554)"
     )
-    assert validate(parse(frame(f"35=D|{HEADER}4999=x|"))) == Problem(
+    assert validate(parse(frame(f"35=D|{HEADER}4999=x|")), FIX44) == Problem(
         4999, "D", Reason.UNDEFINED_TAG, "Undefined tag: tag 4999"
     )
-    assert validate(parse(frame("35=D|x=y|"))) == Problem(
+    assert validate(parse(frame("35=D|x=y|")), FIX44) == Problem(
         None, "D", Reason.INVALID_TAG_NUMBER, "Invalid tag number"
     )
 
