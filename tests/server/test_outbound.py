@@ -13,6 +13,7 @@ from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.message import parse
 from openoutcry.protocol.fix.validate import validate
 from openoutcry.protocol.fix.versions import Version
+from openoutcry.server.store import GatewayStore
 
 PARTIES = b"453=1\x01448=FIRM\x01447=D\x01452=1\x01"
 OLD_PARTIES = b"109=FIRM\x01"
@@ -263,7 +264,14 @@ def test_copies_wait_for_a_client_that_is_away(alone: GatewayAlone):
     alone.logs[0].write(TRADE | {"session": FIX44})
     alone.gateway.drain()
     assert alone.gateway.index.rows[FIX44]["next_out"] == 3
-    assert [parse(frame).seq_num for frame in frames_of(copied.take())] == [2]
+    (second,) = frames_of(copied.take())
+    assert parse(second).seq_num == 2
+    store = GatewayStore(alone.gateway, FIX50SP2)
+    resent = [
+        frame for _, _, data in store.resent(1, 2, alone.now_ms) for frame in frames_of(data or b"")
+    ]
+    assert [parse(frame).get(797) for frame in resent] == [b"Y"] * 2
+    assert without(resent[1], 43, 52, 122) == without(second, 52)
 
 
 def test_copies_of_many_reports_fill_buffers_and_blocks(alone: GatewayAlone):
