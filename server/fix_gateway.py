@@ -14,6 +14,7 @@ from openoutcry.protocol.fix.session_config import ChangePassword, SessionConfig
 from openoutcry.protocol.fix.versions import Version, version_of
 from openoutcry.server.departures import Trigger
 from openoutcry.server.fix_logon import Credentials, LogonDesk
+from openoutcry.server.fix_requests import SERVED_TYPES
 from openoutcry.server.hours import Hours
 from openoutcry.server.session_rules import heartbeat_limits
 from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry, SessionRegistry
@@ -48,6 +49,8 @@ class FixSession:
         self.entry = entry
         self.number = entry.number
         self.comp_id = entry.id
+        #: It gets copies of others' reports, and takes no orders.
+        self.is_drop_copy = False
         self.connection: Connection | None = None
         # One slice is under way or planned: asking again must not plan a second chain of them.
         self._is_resend_due = False
@@ -89,6 +92,7 @@ class FixSession:
                 max_message_size=fix.max_message_bytes,
                 # The kernels encode reports of any length up to this one.
                 largest_sent=LARGEST_REPORT,
+                served_types=SERVED_TYPES,
             ),
             RowState(gateway.index.rows[self.number]),
             GatewayStore(gateway, self.number),
@@ -266,7 +270,8 @@ class FixSession:
         row = self.gateway.index.rows[self.number]
         is_open = self.connection is not None
         row["is_live"] = int(is_open and self.session.can_send)
-        row["takes_orders"] = int(is_open and self.session.is_live)
+        takes_orders = is_open and self.session.is_live and not self.is_drop_copy
+        row["takes_orders"] = int(takes_orders)
 
     def attach(
         self,

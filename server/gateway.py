@@ -37,6 +37,7 @@ from openoutcry.server.config import Config
 from openoutcry.server.connection import BinaryConnection, Connection, FixConnection
 from openoutcry.server.credentials import CredentialFile, Locks
 from openoutcry.server.departures import Departures
+from openoutcry.server.drop_copies import count_copies, set_up_copies
 from openoutcry.server.fix_gateway import FixSessions
 from openoutcry.server.fix_logon import Credentials
 from openoutcry.server.inbound_binary import receive_binary
@@ -100,7 +101,7 @@ class Gateway:
         for firm_number, firm in enumerate(config.firms, 1):
             for account in firm.accounts:
                 self.accounts.add(account.encode(), firm_number)
-        self.copies = CopyTable(config.capacity.sessions)
+        self.copies = CopyTable(max(config.capacity.sessions, count_copies(config)))
         self.index = SessionIndex(
             data_dir, f"gateway-{number}", config.capacity.sessions, config.log.segment_bytes
         )
@@ -132,6 +133,7 @@ class Gateway:
         self._words = memory.gateways[number]
         self._set_up_shards(data_dir)
         self._set_up_kernels()
+        set_up_copies(self)
         self.is_stopping = False
         self._is_draining = False
 

@@ -176,7 +176,8 @@ def encode_reports(
     is noted in its session's index before it is encoded; a session whose client is away, or that is
     being resent to, gets only the number and the note. Drop copies go out behind the report itself,
     likewise. The answers to mass requests are for Python, which has to be called behind what was
-    encoded before; where nobody asked, they are passed over.
+    encoded before; where nobody asked, they are passed over. So are answers to status requests,
+    while a session has one that Python completes.
     """
     sessions = routes.sessions
     room = out.shape[1] - max(MAX_REPORT_BYTES, _BINARY_ROOM)
@@ -192,11 +193,12 @@ def encode_reports(
         kind = int64(report["kind"])
         is_mass = kind >= ReportKind.MASS_CANCELED
         is_unasked = is_mass and report["inbound_seq"] == 0
+        is_status = kind == ReportKind.STATUS and sessions[session]["python_statuses"] != 0
         if session == 0 or kind == ReportKind.DUPLICATE or is_unasked:
             next_report += 1
             position = end
             continue
-        if is_mass:
+        if is_mass or is_status:
             code = OUTBOUND_PYTHON
             for_python = position
             next_report += 1

@@ -17,7 +17,6 @@ from openoutcry.server.gateway import Gateway
 from openoutcry.server.journal import SegmentedFile
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.session_settings import Session
-from openoutcry.server.tables import CopyTable
 
 BASE_NS = 1_700_000_000_000_000_000
 NOW_MS = 1_700_000_000_500
@@ -105,9 +104,6 @@ class GatewayAlone:
         memory = VenueMemory.create(folder, shards, 1, 64, 64)
         self.logs = [WrittenLog(folder, memory, shard) for shard in range(shards)]
         self.gateway = Gateway(config, memory, folder)
-        # Tests say who gets copies, not the configuration.
-        self.gateway.copies = CopyTable(16)
-        self.gateway.routes = self.gateway.routes._replace(copies=self.gateway.copies.rows)
         self.now_ms = NOW_MS
         self.gateway.now_ms = lambda: self.now_ms  # type: ignore[method-assign]
         for version in Version:

@@ -1,0 +1,269 @@
+"""FIX orders by way of Python: NewOrderSingle (D), cancel (F), replace (G) and status (H).
+
+Their commands are those that the inbound kernel would write; beside the plain fields they may have
+parties, routes, PossResend(97), OrdStatusReqID(790), and whatever is wrong with them.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from openoutcry.engine.enums import CommandFlag, CommandKind, OrderStatus, RejectReason, ReportKind
+from openoutcry.engine.latency import GatewayCounter
+from openoutcry.protocol.fix.message import Message
+from openoutcry.protocol.fix.stamps import format_sending_time
+from openoutcry.protocol.fix.versions import Version
+from openoutcry.server.config import Symbol
+from openoutcry.server.declined import Declined
+from openoutcry.server.drop_copies import copies_of
+from openoutcry.server.fix_answers import Fields, answer, echo, fitting, send, text_of
+from openoutcry.server.parties import OrderVariants
+from openoutcry.server.translate import (
+    CXL_REJ_REASON,
+    EXEC_TYPE,
+    ORD_REJ_REASON,
+    ORD_STATUS,
+    REASON_TEXTS,
+)
+
+if TYPE_CHECKING:
+    from openoutcry.server.fix_gateway import FixSession
+    from openoutcry.server.gateway import Gateway
+    from openoutcry.server.orders import Orders
+
+KINDS = {
+    "D": CommandKind.NEW,
+    "F": CommandKind.CANCEL,
+    "G": CommandKind.REPLACE,
+    "H": CommandKind.STATUS,
+}
+_INT64_MAX = 2**63 - 1
+
+#: Fields of an order that change how it trades and that this venue does not serve: an order that
+#: asks for one is declined, not traded without it.
+UNSERVED_FIELDS = {
+    18: "ExecInst",
+    99: "StopPx",
+    110: "MinQty",
+    111: "MaxFloor",
+    126: "ExpireTime",
+    152: "CashOrderQty",
+    168: "EffectiveTime",
+    211: "PegOffsetValue",
+    388: "DiscretionInst",
+    389: "DiscretionOffsetValue",
+    423: "PriceType",
+    432: "ExpireDate",
+    516: "OrderPercent",
+    847: "TargetStrategy",
+}
+#: Likewise, of FIX 4.3 to 5.0 SP2: each a part of what the fields above ask for, or newer.
+_UNSERVED_LATER = {
+    1084: "DisplayMethod",
+    1089: "MatchIncrement",
+    1090: "MaxPriceLevels",
+    1094: "PegPriceType",
+    1100: "TriggerType",
+    1138: "DisplayQty",
+}
+_UNSERVED = UNSERVED_FIELDS | _UNSERVED_LATER
+
+_NO_ORDER = b"NONE"
+#: Side(54) where a report must have one and the request had none: undisclosed.
+_NO_SIDE = b"7"
+#: ExecID(17) in FIX 4.0 is a number: those of the gateway are above all those of shards.
+_OWN_EXEC_IDS = 1 << 58
+_SESSION_SHIFT, _EPOCH_SHIFT = 38, 30
+_EPOCH_MASK, _SEQ_MASK = (1 << 8) - 1, (1 << 30) - 1
+
+
+class FixOrders:
+    """Makes commands of the messages D, F, G and H, and declines them."""
+
+    def __init__(self, gateway: "Gateway", orders: "Orders") -> None:
+        self._gateway = gateway
+        self._orders = orders
+        self._variants = OrderVariants(gateway)
+
+    def command(self, session: "FixSession", message: Message) -> tuple[int, Any]:
+        """Return a message's command and its shard; raise Declined."""
+        kind = KINDS[message.msg_type]
+        row = self._orders.command(kind, session.number, message.seq_num or 0)
+        row["cl_ord_id"] = message.get(11) or b""
+        row["orig_cl_ord_id"] = message.get(41) or b""
+        is_order = kind in {CommandKind.NEW, CommandKind.REPLACE}
+        if is_order and message.get(97) == b"Y":
+            row["flags"] = CommandFlag.POSS_RESEND
+        if is_order:
+            for tag, field in _UNSERVED.items():
+                if message.get(tag) is not None:
+                    raise Declined(
+                        RejectReason.UNSUPPORTED_ORDER_TYPE, f"{field}({tag}) is not supported"
+                    )
+        number = self.symbol(message)
+        symbol = self._gateway.symbols.definitions[number]
+        row["symbol"] = number
+        base = self._orders.account(message.get(1) or b"")
+        row["account"] = self._variants.number(session, base, message)
+        row["side"] = _code(message.get(54))
+        row["tif"] = _code(message.get(59))
+        row["ord_type"] = _code(message.get(40))
+        qty = message.get(38)
+        if qty is not None:
+            row["qty_lots"] = _units(
+                qty,
+                symbol.lot_parts,
+                RejectReason.QTY_OFF_LOT,
+                f"OrderQty(38) {{}} is not a multiple of the lot {symbol.lot}",
+                RejectReason.QTY_OUT_OF_RANGE,
+            )
+        elif is_order:
+            raise Declined(RejectReason.QTY_OUT_OF_RANGE, "OrderQty(38) is required")
+        _fill_price(row, kind, message.get(44), symbol)
+        return self._gateway.config.shard_of(number), row
+
+    def symbol(self, message: Message) -> int:
+        """Return the number of a message's symbol; raise Declined where there is none."""
+        name = message.get(55) or b""
+        number = self._gateway.symbols.numbers.get(name)
+        if number is None:
+            text = name[:32].decode("ascii", "replace")
+            raise Declined(RejectReason.UNKNOWN_SYMBOL, f"unknown symbol {text}")
+        return number
+
+    # --- declined ---------------------------------------------------------------------------------
+
+    def decline(self, session: "FixSession", message: Message, declined: Declined) -> None:
+        """Answer a message that no shard sees, and tell the drop copies."""
+        self._gateway.metrics.counters[GatewayCounter.REJECTS + declined.reason] += 1
+        msg_type = "9" if message.msg_type in {"F", "G"} else "8"
+        build = self._cancel_reject if msg_type == "9" else self._reject
+        answer(session, message, msg_type, build(session, session.version, message, declined))
+        if message.msg_type == "H":
+            return
+        account = self._gateway.accounts.numbers.get(message.get(1) or b"", 0)
+        for copy in copies_of(self._gateway, session.number, account):
+            fields = build(session, copy.version, message, declined)
+            send(copy, msg_type, fitting(copy.version, msg_type, [*fields, (797, b"Y")]))
+            copy.act([])
+
+    def _cancel_reject(
+        self, session: "FixSession", version: Version, message: Message, declined: Declined
+    ) -> Fields:
+        return [
+            (37, _NO_ORDER),
+            *echo(message, 11, 41),
+            (39, b"8"),
+            (434, b"1" if message.msg_type == "F" else b"2"),
+            (102, b"%d" % CXL_REJ_REASON[version, declined.reason]),
+            *echo(message, 1),
+            (60, self.stamp(version)),
+            (58, text_of(declined.text)),
+        ]
+
+    def _reject(
+        self, session: "FixSession", version: Version, message: Message, declined: Declined
+    ) -> Fields:
+        kind = ReportKind.STATUS if message.msg_type == "H" else ReportKind.REJECTED
+        return self.no_order(session, version, message, kind, declined)
+
+    def no_order(
+        self,
+        session: "FixSession",
+        version: Version,
+        message: Message,
+        kind: ReportKind,
+        declined: Declined,
+    ) -> Fields:
+        """Return the fields of an ExecutionReport about no order: a declined one or a status.
+
+        For `fitting`: a few are not in every version. What the request says comes from it.
+        """
+        status = int(ORD_STATUS[version, OrderStatus.REJECTED])
+        exec_type = int(EXEC_TYPE[version, kind]) or status
+        symbol = echo(message, 55)
+        if not symbol and version <= Version.FIX42:
+            symbol = [(55, b"[N/A]")]
+        return [
+            (37, _NO_ORDER),
+            *echo(message, 11, 41),
+            (17, self.exec_id(session, version, message)),
+            (20, b"0" if kind == ReportKind.REJECTED else b"3"),
+            (150, b"%c" % exec_type),
+            (39, b"%c" % status),
+            *echo(message, 1),
+            *symbol,
+            _side(version, message),
+            *_qty(version, message),
+            *echo(message, 40, 44, 59),
+            *([(32, b"0"), (31, b"0")] if version < Version.FIX42 else []),
+            (151, b"0"),
+            (14, b"0"),
+            (6, b"0"),
+            (60, self.stamp(version)),
+            (103, b"%d" % ORD_REJ_REASON[version, declined.reason]),
+            (58, text_of(declined.text)),
+        ]
+
+    def stamp(self, version: Version) -> bytes:
+        """Return the time as a version writes TransactTime(60)."""
+        return format_sending_time(self._gateway.now_ms(), version)
+
+    def exec_id(self, session: "FixSession", version: Version, message: Message) -> bytes:
+        """Return the ExecID(17) of what the gateway itself answers a message with."""
+        epoch = int(self._gateway.index.rows[session.number]["epoch"])
+        seq = message.seq_num or 0
+        if version == Version.FIX40:
+            epoch, seq = epoch & _EPOCH_MASK, seq & _SEQ_MASK
+            number = session.number << _SESSION_SHIFT | epoch << _EPOCH_SHIFT | seq
+            return b"%d" % (_OWN_EXEC_IDS | number)
+        return b"G%d-%d-%d" % (session.number, epoch, seq)
+
+
+def _side(version: Version, message: Message) -> tuple[int, bytes]:
+    found = fitting(version, "8", echo(message, 54))
+    return found[0] if found else (54, _NO_SIDE)
+
+
+def _qty(version: Version, message: Message) -> Fields:
+    found = fitting(version, "8", echo(message, 38))
+    return found or ([(38, b"0")] if version < Version.FIX42 else [])
+
+
+def _code(value: bytes | None) -> int:
+    """Return a one-character code as the kernels do: its character less 48, 0 where absent."""
+    return 0 if not value else value[0] - 48
+
+
+def _fill_price(row: Any, kind: CommandKind, price: bytes | None, symbol: Symbol) -> None:
+    is_limit = row["ord_type"] == 2
+    if kind in {CommandKind.NEW, CommandKind.REPLACE} and is_limit and price is None:
+        raise Declined(RejectReason.PRICE_REQUIRED, "a limit order needs Price(44)")
+    if price is not None and is_limit:
+        row["price_ticks"] = _units(
+            price,
+            symbol.tick_parts,
+            RejectReason.PRICE_OFF_TICK,
+            f"Price(44) {{}} is not a multiple of the tick {symbol.tick}",
+            RejectReason.PRICE_OUT_OF_RANGE,
+        )
+
+
+def _units(
+    text: bytes,
+    unit: tuple[int, int],
+    off_reason: RejectReason,
+    off_text: str,
+    range_reason: RejectReason,
+) -> int:
+    """Convert decimal text to ticks or lots, exactly; decline what is no multiple or too large."""
+    whole, _, fraction = text.decode("ascii").partition(".")
+    mantissa = int((whole if whole not in {"", "-", "+"} else whole + "0") + fraction)
+    unit_mantissa, unit_scale = unit
+    numerator = mantissa * 10**unit_scale
+    denominator = unit_mantissa * 10 ** len(fraction)
+    if numerator % denominator:
+        raise Declined(off_reason, off_text.format(text[:32].decode("ascii")))
+    units = numerator // denominator
+    # Reports write units × mantissa.
+    if not -_INT64_MAX <= units * unit_mantissa <= _INT64_MAX:
+        raise Declined(range_reason, REASON_TEXTS[range_reason])
+    return units
