@@ -250,7 +250,7 @@ class SessionCore:
         """Send a Logout."""
         self.send("5", _logout_fields(text, status), now_ms)
 
-    def turn_away(self, number: int, text: str, status: SessionStatus, now_ms: int) -> None:
+    def turn_away(self, number: int, text: str, status: SessionStatus | None, now_ms: int) -> None:
         """Refuse a Logon with a Logout that takes no number, since it is not for the session."""
         fields = self._defined("5", _logout_fields(text, status))
         self.outbox.send_beside("5", number, fields, now_ms)

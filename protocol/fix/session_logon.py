@@ -51,7 +51,7 @@ class LogonExchange:
             core.close("first message is no Logon")
             return
         if message.get(8) != core.begin_string:
-            core.fatal("BeginString", "Incorrect BeginString", now_ms)
+            core.turn_away(1, "Incorrect BeginString", None, now_ms)
             return
         if message.get(49) != core.target or message.get(56) != core.sender:
             core.close("unknown CompIDs")

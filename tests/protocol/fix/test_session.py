@@ -115,8 +115,11 @@ def test_incorrect_begin_string_ends_the_session(bench: Bench) -> None:
 
 def test_incorrect_begin_string_in_the_logon() -> None:
     bench = Bench()
+    bench.state.next_out = 7
     bench.connect()
-    assert bench.receive(LOGON, begin="FIX.4.2")[-1] == "closed"
+    sent = bench.receive(LOGON, begin="FIX.4.2")
+    assert sent == ["35=5|34=1|58=Incorrect BeginString", "closed"]
+    assert bench.numbers == (1, 7)
 
 
 def test_a_message_above_our_limit_ends_the_session() -> None:
