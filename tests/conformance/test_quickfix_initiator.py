@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 from support.fix_acceptor import FixAcceptor, now_ms
 
+from openoutcry.protocol.fix.events import MessageRejected, RejectReceived
+from openoutcry.protocol.fix.versions import VERSIONS, Version
+
 quickfix: Any = pytest.importorskip("quickfix", reason="the quickfix package is not installed")
 
 pytestmark = pytest.mark.slow
@@ -25,7 +28,7 @@ FileStorePath={folder}
 StartTime=00:00:00
 EndTime=00:00:00
 UseDataDictionary=Y
-DataDictionary={dictionary}
+{dictionaries}
 SocketConnectHost=127.0.0.1
 SocketConnectPort={port}
 HeartBtInt=1
@@ -33,7 +36,7 @@ LogonTimeout=5
 LogoutTimeout=2
 {extra}
 [SESSION]
-BeginString=FIX.4.4
+BeginString={begin_string}
 SenderCompID=QF
 TargetCompID=OPENOUTCRY
 """
@@ -42,8 +45,9 @@ TargetCompID=OPENOUTCRY
 class Recorder(quickfix.Application):  # type: ignore[misc]
     """Keep every message as text; QuickFIX calls from a thread of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: Version) -> None:
         super().__init__()
+        self.version = version
         self.logons = 0
         self.received: list[str] = []
         self.session: Any = None
@@ -76,26 +80,36 @@ class Recorder(quickfix.Application):  # type: ignore[misc]
         message = quickfix.Message()
         message.getHeader().setField(quickfix.MsgType("D"))
         fields = {11: cl_ord_id, 55: symbol, 54: "1", 38: "2", 40: "2", 44: "10.5", 59: "0"}
+        if self.version < Version.FIX44:
+            fields[21] = "1"
         for tag, value in fields.items():
             message.setField(quickfix.StringField(tag, value))
-        message.setField(quickfix.TransactTime())
+        if self.version >= Version.FIX42:
+            message.setField(quickfix.TransactTime())
         assert quickfix.Session.sendToTarget(message, self.session)
 
 
 class Peer:
     """A QuickFIX initiator on its thread."""
 
-    def __init__(self, venue: FixAcceptor, folder: Path, extra: str = "") -> None:
-        dictionary = Path(sys.prefix) / "share" / "quickfix" / "FIX44.xml"
-        if not dictionary.is_file():
-            pytest.skip("the quickfix package came without its data dictionaries")
+    def __init__(
+        self,
+        venue: FixAcceptor,
+        folder: Path,
+        extra: str = "",
+        version: Version = Version.FIX44,
+    ) -> None:
         path = folder / "initiator.cfg"
         path.write_text(
             SETTINGS.format(
-                folder=folder / "store", dictionary=dictionary, port=venue.port, extra=extra
+                folder=folder / "store",
+                dictionaries=_dictionaries(version),
+                port=venue.port,
+                extra=extra,
+                begin_string=version.begin_string,
             )
         )
-        self.app = Recorder()
+        self.app = Recorder(version)
         self.settings = quickfix.SessionSettings(str(path))
         self.store = quickfix.FileStoreFactory(self.settings)
         self.initiator = quickfix.SocketInitiator(self.app, self.store, self.settings)
@@ -107,6 +121,17 @@ class Peer:
 
     async def stop(self) -> None:
         await asyncio.to_thread(self.initiator.stop)
+
+
+def _dictionaries(version: Version) -> str:
+    folder = Path(sys.prefix) / "share" / "quickfix"
+    name = folder / f"{version.name}.xml"
+    if not name.is_file():
+        pytest.skip("the quickfix package came without its data dictionaries")
+    if not version.is_fixt:
+        return f"DataDictionary={name}"
+    lines = [f"TransportDataDictionary={folder / 'FIXT11.xml'}", f"AppDataDictionary={name}"]
+    return "\n".join([*lines, f"DefaultApplVerID={version.label}"])
 
 
 async def until(is_true: Callable[[], bool]) -> None:
@@ -121,18 +146,30 @@ async def venue() -> AsyncIterator[FixAcceptor]:
         yield acceptor
 
 
-async def test_logon_orders_heartbeats_and_logout(venue: FixAcceptor, tmp_path: Path) -> None:
-    peer = Peer(venue, tmp_path)
-    app = await peer.start()
-    app.send_order("a", "FILL")
-    app.send_order("b", "BTCUSDT")
-    await until(lambda: len(app.of_type("8")) == 3)
-    await until(lambda: len(app.of_type("0")) > 0)
-    await peer.stop()
-    await until(lambda: not venue.connections)
+@pytest.mark.parametrize("version", list(Version), ids=list(VERSIONS))
+async def test_logon_orders_heartbeats_cuts_and_logout(version: Version, tmp_path: Path) -> None:
+    async with FixAcceptor(version=version) as venue:
+        peer = Peer(venue, tmp_path, version=version)
+        app = await peer.start()
+        app.send_order("a", "FILL")
+        app.send_order("b", "BTCUSDT")
+        await until(lambda: len(app.of_type("8")) == 3)
+        await until(lambda: len(app.of_type("0")) > 0)
+        venue.cut()
+        await until(lambda: not venue.connections)
+        app.send_order("c", "BTCUSDT")
+        await until(lambda: len(app.of_type("8")) == 4)
+        session = venue.session("QF")
+        session.business_reject(venue.applied[0], 4, now_ms(), ref_id=b"a", text="closed")
+        venue.flush("QF")
+        refusal = "j" if version >= Version.FIX42 else "3"
+        await until(lambda: len(app.of_type(refusal)) == 1)
+        await peer.stop()
+        await until(lambda: not venue.connections)
     assert len(app.of_type("5")) == 1
-    assert app.of_type("3") == []
-    assert [m.get(11) for m in venue.applied] == [b"a", b"b"]
+    assert len(app.of_type("3") + app.of_type("j")) == 1
+    assert [m.get(11) for m in venue.applied] == [b"a", b"b", b"c"]
+    assert not any(isinstance(event, RejectReceived | MessageRejected) for event in venue.events)
 
 
 async def test_a_cut_is_made_good_by_resend(venue: FixAcceptor, tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ class FixAcceptor:
         self.settings = settings
         self.sessions: dict[str, Session] = {}
         self.connections: dict[str, asyncio.StreamWriter] = {}
+        #: All events of all sessions.
+        self.events: list[Event] = []
         #: Messages that reached the application.
         self.applied: list[Message] = []
         self.port = 0
@@ -148,6 +150,7 @@ class FixAcceptor:
 
     def _act(self, name: str, events: list[Event]) -> bool:
         self.flush(name)
+        self.events += events
         for event in events:
             if isinstance(event, Application):
                 self.applied.append(event.message)
