@@ -77,6 +77,52 @@ def _is_duplicate(book: Book, commands: NDArray[Any], i: int) -> bool:
 
 
 @lean_part
+def _is_stopped(
+    book: Book, commands: NDArray[Any], i: int, reports: NDArray[Any], row: int, report_seq: int
+) -> bool:
+    """Answer a client's command that is not looked at further: of no session, or seen before."""
+    if commands[i]["session"] >= book.session_capacity:
+        reason = RejectReason.SESSION_CAPACITY.value
+        decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
+        return True
+    if _is_duplicate(book, commands, i):
+        write_duplicate(book, commands, i, reports, row, report_seq)
+        return True
+    return False
+
+
+@lean_kernel
+def _process_rare(
+    book: Book,
+    commands: NDArray[Any],
+    i: int,
+    tag: int,
+    reports: NDArray[Any],
+    report_base: int,
+    report_seq: int,
+) -> int:
+    """Execute a command of the kinds above REPLACE; return the last report number.
+
+    Each call in `process_command` itself costs orders and cancels a percent or two.
+    """
+    kind = commands[i]["kind"]
+    if kind >= CommandKind.ADD_SYMBOL:
+        return process_control(book, commands, i, reports, report_base, report_seq)
+    report_seq += 1
+    row = report_seq - report_base
+    if _is_stopped(book, commands, i, reports, row, report_seq):
+        return report_seq
+    if kind == CommandKind.STATUS:
+        answer_status(book, commands, i, tag, reports, row, report_seq)
+        return report_seq
+    if kind == CommandKind.MASS_CANCEL or kind == CommandKind.MASS_STATUS:
+        return process_mass(book, commands, i, reports, report_base, report_seq - 1)
+    reason = RejectReason.UNSUPPORTED_ORDER_TYPE.value
+    decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
+    return report_seq
+
+
+@lean_part
 def _named_tag(book: Book, commands: NDArray[Any], i: int) -> int:
     """Return the tag of the order that a command names: its own, or the one to change."""
     kind = commands[i]["kind"]
@@ -106,16 +152,11 @@ def process_command(
     book.state[0]["seq"] = command["seq"]
     book.state[0]["time_ns"] = command["time_ns"]
     kind = command["kind"]
-    if kind >= CommandKind.ADD_SYMBOL:
-        return process_control(book, commands, i, reports, report_base, report_seq)
+    if kind > CommandKind.REPLACE:
+        return _process_rare(book, commands, i, tag, reports, report_base, report_seq)
     report_seq += 1
     row = report_seq - report_base
-    if command["session"] >= book.session_capacity:
-        reason = RejectReason.SESSION_CAPACITY.value
-        decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
-        return report_seq
-    if _is_duplicate(book, commands, i):
-        write_duplicate(book, commands, i, reports, row, report_seq)
+    if _is_stopped(book, commands, i, reports, row, report_seq):
         return report_seq
     if kind == CommandKind.CANCEL:
         cancel_order(book, commands, i, tag, reports, row, report_seq)
@@ -125,11 +166,6 @@ def process_command(
     elif kind == CommandKind.REPLACE:
         detail, level = accept_replace(book, commands, i, tag, own_tag, reports, row, report_seq)
         tag = own_tag
-    elif kind == CommandKind.STATUS:
-        answer_status(book, commands, i, tag, reports, row, report_seq)
-        return report_seq
-    elif kind == CommandKind.MASS_CANCEL or kind == CommandKind.MASS_STATUS:
-        return process_mass(book, commands, i, reports, report_base, report_seq - 1)
     else:
         reason = RejectReason.UNSUPPORTED_ORDER_TYPE.value
         decline(book, commands, i, int64(NIL), reports, row, report_seq, reason)
