@@ -51,6 +51,8 @@ class Recorder(quickfix.Application):  # type: ignore[misc]
         self.logons = 0
         self.received: list[str] = []
         self.session: Any = None
+        #: Put into Logons.
+        self.password = ""
 
     def onCreate(self, session: Any) -> None:
         self.session = session
@@ -62,7 +64,8 @@ class Recorder(quickfix.Application):  # type: ignore[misc]
         pass
 
     def toAdmin(self, message: Any, session: Any) -> None:
-        pass
+        if self.password and message.getHeader().getField(35) == "A":
+            message.setField(quickfix.StringField(554, self.password))
 
     def toApp(self, message: Any, session: Any) -> None:
         pass
@@ -214,6 +217,23 @@ async def test_reset_on_logon(venue: FixAcceptor, tmp_path: Path) -> None:
     app.send_order("a", "BTCUSDT")
     await until(lambda: len(app.of_type("8")) == 1)
     await peer.stop()
+
+
+@pytest.mark.parametrize("failures", [1, 3])
+async def test_a_mistyped_password_locks_nobody_out(tmp_path: Path, failures: int) -> None:
+    """QuickFIX counts the Logout that refuses it, which takes no number of ours."""
+    async with FixAcceptor(password="secret") as venue:
+        venue.session("QF").state.next_out = 5
+        peer = Peer(venue, tmp_path, extra="ResetOnLogon=N")
+        peer.app.password = "guess"
+        peer.initiator.start()
+        await until(lambda: len(peer.app.of_type("5")) == failures)
+        assert venue.session("QF").state.next_out == 5
+        peer.app.password = "secret"
+        await until(lambda: venue.session("QF").is_live)
+        peer.app.send_order("a", "BTCUSDT")
+        await until(lambda: len(peer.app.of_type("8")) == 1)
+        await peer.stop()
 
 
 async def test_next_expected_number(venue: FixAcceptor, tmp_path: Path) -> None:
