@@ -24,6 +24,7 @@ from openoutcry.server.translate import (
 
 #: Binary AvgPx is in this part of a tick.
 _BINARY_AVERAGE = 100_000_000
+_FIX40 = int(Version.FIX40)
 _FIX42 = int(Version.FIX42)
 #: ExecTransType(20).
 _NEW = 0
@@ -135,8 +136,10 @@ def fill_fix(
     exec_type = EXEC_TYPE[version, kind]
     row["exec_type"] = exec_type if exec_type != 0 else ord_status
     row["exec_trans_type"] = _STATUS if kind == ReportKind.STATUS else _NEW
-    if kind == ReportKind.REPLACED and version <= _FIX42 and status == OrderStatus.NEW:
-        ord_status = _REPLACED
+    if kind == ReportKind.REPLACED and version <= _FIX42:
+        # In 4.0, which has no ExecType, nothing else says so; later, fills are the better news.
+        if version == _FIX40 or status == OrderStatus.NEW:
+            ord_status = _REPLACED
     row["ord_status"] = ord_status
     row["side"] = report["side"]
     row["ord_type"] = report["ord_type"]
