@@ -55,26 +55,24 @@ class ReferenceData:
 
     def security_list(self, session: "FixSession", message: Message) -> None:
         """Answer a SecurityListRequest (x)."""
-        kind = message.get(559)
+        kind, name = message.get(559), message.get(55)
+        number = self._symbols.numbers.get(name or b"")
         if message.get(263) == _UNSUBSCRIBE:
-            self._no_list(session, message, _INVALID, "there is no subscription to end")
+            self._no_list(session, message, _INVALID)
         elif self._answers.is_full(session):
-            self._no_list(session, message, _BUSY, "too many requests at once")
+            self._no_list(session, message, _BUSY)
         elif kind == _ALL_SYMBOLS:
             self._list(session, message, self._symbols.definitions)
-        elif kind != _ONE_SYMBOL or message.get(55) is None:
-            text = "SecurityListRequestType(559) must be 0 with Symbol(55), or 4"
-            self._no_list(session, message, _INVALID, text)
+        elif kind != _ONE_SYMBOL or name is None:
+            self._no_list(session, message, _INVALID)
+        elif number is None:
+            self._no_list(session, message, _NOTHING_FOUND)
         else:
-            number = self._symbols.numbers.get(message.get(55) or b"")
-            if number is None:
-                self._no_list(session, message, _NOTHING_FOUND, "unknown symbol")
-            else:
-                self._list(session, message, (self._symbols.definitions[number],))
+            self._list(session, message, (self._symbols.definitions[number],))
 
-    def _no_list(self, session: "FixSession", message: Message, result: bytes, text: str) -> None:
-        fields = [*_ids(message), (560, result), (58, text_of(text))]
-        answer(session, message, "y", fields)
+    def _no_list(self, session: "FixSession", message: Message, result: bytes) -> None:
+        # No version has room for a Text(58) here.
+        answer(session, message, "y", [*_ids(message), (560, result)])
 
     def _list(self, session: "FixSession", message: Message, symbols: Iterable[Symbol]) -> None:
         self._answers.begin(session, self._lists(session.version, message, tuple(symbols)))
