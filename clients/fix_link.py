@@ -221,9 +221,11 @@ class FixLink:
                 await self._writer.drain()
 
     def _flush(self) -> None:
-        data = self._session.data_to_send()
+        self._write(self._session.data_to_send())
         while self._session.is_resending:
-            data += self._session.resend_slice(_now_ms(), _RESEND_SLICE)
+            self._write(self._session.resend_slice(_now_ms(), _RESEND_SLICE))
+
+    def _write(self, data: bytes) -> None:
         if data and self._writer is not None:
             self._writer.write(data)
 

@@ -151,7 +151,7 @@ def logon_fields(
         fields += _own_credentials(config, facts)
     if status:
         fields.append((1409, b"%d" % status))
-    return [*fields, *config.logon_fields]
+    return fields
 
 
 def _own_credentials(config: SessionConfig, facts: Dictionary) -> list[tuple[int, bytes]]:

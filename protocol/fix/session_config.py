@@ -82,7 +82,8 @@ class SessionConfig:
     new_password: str | None = field(default=None, repr=False)
     #: Acceptor: None takes no new passwords.
     change_password: ChangePassword | None = field(default=None, repr=False)
-    #: Further fields of every message's header, such as SenderSubID(50), and of each Logon.
+    #: Further fields of every message's header, such as SenderSubID(50), and of each Logon: sent
+    #: as they stand, whether the dictionary has them or not.
     header: tuple[tuple[int, bytes], ...] = ()
     logon_fields: tuple[tuple[int, bytes], ...] = field(default=(), repr=False)
     #: Put LastMsgSeqNumProcessed(369) into every header, where the version has it.

@@ -172,10 +172,21 @@ class SessionCore:
 
     # -- ways out
 
-    def send(self, msg_type: str, fields: Fields, now_ms: int, *, header: Fields = ()) -> int:
-        """Number, record and queue an administrative message, without what the version lacks."""
-        fields = self._defined(msg_type, fields)
-        return self.outbox.send(msg_type, fields, now_ms, header=header, is_admin=True)
+    def send(
+        self,
+        msg_type: str,
+        fields: Fields,
+        now_ms: int,
+        *,
+        header: Fields = (),
+        agreed: Fields = (),
+    ) -> int:
+        """Number, record and queue an administrative message, without what the version lacks.
+
+        The `agreed` fields behind it go out whatever the dictionary says.
+        """
+        body = [*self._defined(msg_type, fields), *agreed]
+        return self.outbox.send(msg_type, body, now_ms, header=header, is_admin=True)
 
     def send_application(
         self, msg_type: str, fields: Fields, now_ms: int, *, header: Fields = ()

@@ -36,13 +36,13 @@ class LogonExchange:
             # Nothing of the peer's is on its way on a new connection: both directions at once.
             core.reset_out()
             core.state.next_in = 1
-        core.send("A", self._fields(is_reset=core.is_reset_pending), now_ms)
+        self._send(self._fields(is_reset=core.is_reset_pending), now_ms)
 
     def ask_for_reset(self, now_ms: int) -> None:
         """Begin our direction again on the live session; the peer's follows with its reply."""
         self._core.reset_out()
         self._core.is_reset_pending = True
-        self._core.send("A", self._fields(is_reset=True), now_ms)
+        self._send(self._fields(is_reset=True), now_ms)
 
     def first_of_initiator(self, message: Message, now_ms: int) -> None:
         """Judge the peer's Logon, answer it, and see what is missing on either side."""
@@ -164,7 +164,7 @@ class LogonExchange:
         before_reply = core.state.next_out
         if status is not None:
             fields = self._fields(is_reset=is_reset, status=status, asked_by=logon)
-            core.send("A", fields, now_ms)
+            self._send(fields, now_ms)
         event = LoggedOn(core.heartbeat_s, is_reset, status_of(logon), text_of(logon))
         core.events.append(event)
         if number > expected:
@@ -198,6 +198,9 @@ class LogonExchange:
             asked_by=asked_by,
         )
 
+    def _send(self, fields: list[tuple[int, bytes]], now_ms: int) -> None:
+        self._core.send("A", fields, now_ms, agreed=self._core.config.logon_fields)
+
     def on_reset_logon(self, message: Message, now_ms: int) -> None:
         """Begin both directions again at 1, at the peer's wish or as the answer to ours."""
         core = self._core
@@ -222,4 +225,4 @@ class LogonExchange:
         core.reset_in()
         core.state.next_in = 2
         core.heartbeat_s = as_int(message.get(108)) or 0
-        core.send("A", self._fields(is_reset=True, asked_by=message), now_ms)
+        self._send(self._fields(is_reset=True, asked_by=message), now_ms)

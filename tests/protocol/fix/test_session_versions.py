@@ -348,9 +348,10 @@ def test_further_header_fields_stand_in_every_message() -> None:
     bench = Bench(
         Role.INITIATOR,
         header=((50, b"trader"), (57, b"desk")),
-        logon_fields=((95, b"3"), (96, b"abc")),
+        logon_fields=((384, b"1"), (372, b"D"), (385, b"S"), (9001, b"x")),
     )
-    assert bench.connect() == ["35=A|34=1|50=trader|57=desk|98=0|108=30|95=3|96=abc"]
+    logon = "35=A|34=1|50=trader|57=desk|98=0|108=30|384=1|372=D|385=S|9001=x"
+    assert bench.connect() == [logon]
     bench.receive("35=A|34=1|98=0|108=30")
     assert bench.send("a")[0].startswith("35=D|34=2|50=trader|57=desk|11=a|")
     bench.receive("35=2|34=2|7=1|16=1")

@@ -4,12 +4,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openoutcry.protocol.fix.stamps import format_utc_ms, parse_utc_ms
+from openoutcry.protocol.fix.stamps import (
+    format_sending_time,
+    format_utc_ms,
+    format_utc_s,
+    parse_utc_ms,
+)
+from openoutcry.protocol.fix.versions import Version
 
 
 @given(st.integers(min_value=0, max_value=4_102_444_800_000))
 def test_what_is_written_reads_back(utc_ms: int) -> None:
     assert parse_utc_ms(format_utc_ms(utc_ms)) == utc_ms
+
+
+@given(st.integers(min_value=0, max_value=4_102_444_800_000))
+def test_whole_seconds_cut_the_rest_off(utc_ms: int) -> None:
+    assert parse_utc_ms(format_utc_s(utc_ms)) == utc_ms // 1000 * 1000
+
+
+def test_the_oldest_versions_have_whole_seconds() -> None:
+    forms = {version: len(format_sending_time(1_999, version)) for version in Version}
+    assert forms == {version: 21 if version >= Version.FIX42 else 17 for version in Version}
 
 
 @pytest.mark.parametrize(
