@@ -10,3 +10,7 @@ class Declined(Exception):
         super().__init__(text)
         self.reason = reason
         self.text = text
+
+
+class Incomplete(Exception):
+    """A request lacks a field that another of its fields requires."""

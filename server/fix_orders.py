@@ -12,7 +12,7 @@ from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.stamps import format_sending_time
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Symbol
-from openoutcry.server.declined import Declined
+from openoutcry.server.declined import Declined, Incomplete
 from openoutcry.server.drop_copies import copies_of
 from openoutcry.server.fix_answers import Fields, answer, echo, fitting, send, text_of
 from openoutcry.server.parties import OrderVariants
@@ -84,7 +84,7 @@ class FixOrders:
         self._variants = OrderVariants(gateway)
 
     def command(self, session: "FixSession", message: Message) -> tuple[int, Any]:
-        """Return a message's command and its shard; raise Declined."""
+        """Return a message's command and its shard; raise Declined, or Incomplete."""
         kind = KINDS[message.msg_type]
         row = self._orders.command(kind, session.number, message.seq_num or 0)
         row["cl_ord_id"] = message.get(11) or b""
@@ -236,7 +236,7 @@ def _code(value: bytes | None) -> int:
 def _fill_price(row: Any, kind: CommandKind, price: bytes | None, symbol: Symbol) -> None:
     is_limit = row["ord_type"] == 2
     if kind in {CommandKind.NEW, CommandKind.REPLACE} and is_limit and price is None:
-        raise Declined(RejectReason.PRICE_REQUIRED, "a limit order needs Price(44)")
+        raise Incomplete("a limit order needs Price(44)")
     if price is not None and is_limit:
         row["price_ticks"] = _units(
             price,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix.enums import BusinessRejectReason
 from openoutcry.protocol.fix.message import Message
-from openoutcry.server.declined import Declined
+from openoutcry.server.declined import Declined, Incomplete
 from openoutcry.server.fix_answers import ECHO_MAX, LongAnswers
 from openoutcry.server.fix_mass import MassRequests
 from openoutcry.server.fix_orders import KINDS, FixOrders
@@ -78,6 +78,10 @@ class FixRequests:
             shard, row = self._fix_orders.command(session, message)
         except Declined as declined:
             self._fix_orders.decline(session, message, declined)
+            return
+        except Incomplete as incomplete:
+            reason = BusinessRejectReason.CONDITIONALLY_REQUIRED_FIELD_MISSING
+            self._refuse(session, message, reason, str(incomplete))
             return
         self._orders.put(shard, row)
 
