@@ -21,6 +21,7 @@ from openoutcry.protocol.fix.dictionary import (
 from openoutcry.protocol.fix.enums import SessionRejectReason
 from openoutcry.protocol.fix.framing import BEGIN_FIXT
 from openoutcry.protocol.fix.tags import USER_DEFINED, Tag
+from openoutcry.protocol.fix.versions import Version
 
 #: MsgTypes that the kernel decodes, in the order of a profile's rows for them.
 ORDER_TYPES = "DFGH"
@@ -143,9 +144,11 @@ def _fill(row: Any, facts: Dictionary) -> None:
     row["begin"] = BEGIN_FIXT if facts.version.is_fixt else facts.version
     row["is_lenient"] = facts.is_lenient
     row["codes"] = [_codes(facts, Tag[slot.name]) for slot in CODE_SLOTS]
-    is_char = facts.types[Tag.SIDE] is FieldType.CHAR
+    # Up to FIX 4.1 these are texts; later, more than one character is no character.
     row["length_fault"] = (
-        SessionRejectReason.INCORRECT_FORMAT if is_char else SessionRejectReason.VALUE_INCORRECT
+        SessionRejectReason.VALUE_INCORRECT
+        if facts.version <= Version.FIX41
+        else SessionRejectReason.INCORRECT_FORMAT
     )
     row["is_qty_whole"] = facts.types[Tag.ORDER_QTY] is FieldType.INT
     for_python = [tag for tag in {*facts.names, *DATA_TAGS} if tag >= USER_DEFINED]
@@ -180,8 +183,6 @@ def _slot(facts: Dictionary, msg_type: str, tag: int) -> Slot:
 
 def _is_as_the_kernel_reads_it(facts: Dictionary, tag: int, slot: Slot) -> bool:
     if tag in facts.custom_tags:
-        return False
-    if slot in CODE_SLOTS and facts.types[tag] is not facts.types[Tag.SIDE]:
         return False
     has_codes = tag in facts.enumerations and slot != Slot.CXL_TYPE
     return facts.types[tag] in _KINDS.get(slot, {FieldType.STRING}) and (

@@ -1,5 +1,6 @@
 """The decode kernel: values, verdicts, and what it leaves to Python; always as the oracle says."""
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -19,9 +20,10 @@ from support.fix import (
     run_kernel,
 )
 
+from openoutcry.protocol.fix.dictionary import CustomField
 from openoutcry.protocol.fix.enums import SessionRejectReason as Reason
 from openoutcry.protocol.fix.layouts import ORDER, OTHER, REJECT
-from openoutcry.protocol.fix.slots import FIRST_FIELD, ORDER_TYPES, Slot
+from openoutcry.protocol.fix.slots import FIRST_FIELD, ORDER_TYPES, Slot, decode_tables
 from openoutcry.protocol.fix.versions import Version
 
 
@@ -547,6 +549,21 @@ CUSTOM = 2 * len(Version)
 )
 def test_lenient_and_custom_profiles(profile, field, expected):
     assert verdict_of(f"{NEW_ORDER}{field}|", profile) == expected
+
+
+def test_a_custom_field_is_never_read_by_the_kernel():
+    custom = [CustomField(tag, "Mine") for tag in (54, 44, 1, 9999)]
+    slots = decode_tables([FACTS[Version.FIX44].with_fields(custom)])[0]["slots"][0]
+    assert [slots[tag] for tag in (54, 44, 1)] == [Slot.UNUSUAL] * 3
+    assert slots[40] == Slot.ORD_TYPE
+
+
+def test_codes_that_the_kernel_cannot_hold():
+    facts = FACTS[Version.FIX44]
+    for code in (b"AB", b"!", b"\x7f"):
+        odd = replace(facts, enumerations={**facts.enumerations, 54: frozenset({code})})
+        with pytest.raises(ValueError, match=r"FIX.4.4: code .* of Side\(54\)"):
+            decode_tables([odd])
 
 
 def test_every_slot_is_used():

@@ -146,6 +146,8 @@ PARTY = "448=a|447=D|452=1|"
         (f"453=-1|{PARTY}", (453, Reason.VALUE_INCORRECT)),
         (f"453={'0' * 5000}1|{PARTY}", None),
         (f"453=1|{PARTY}453=1|{PARTY}", (453, Reason.TAG_REPEATED)),
+        ("453=1|448=a|x=1|447=D|", (None, Reason.INVALID_TAG_NUMBER)),
+        ("453=1|448=a|b|447=D|", (448, Reason.SOH_IN_VALUE)),
         ("448=a|", (448, Reason.TAG_NOT_DEFINED_FOR_MESSAGE)),
     ],
 )
