@@ -104,7 +104,8 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         self.process()
 
     def eof_received(self) -> bool:
-        """Close: the client sends nothing more."""
+        """Close: the client sends nothing more, and its session is free at once."""
+        self.close("the client has closed", is_error=False)
         return False
 
     def pause_writing(self) -> None:

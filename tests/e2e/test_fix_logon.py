@@ -1,5 +1,6 @@
 """Who may log on, in which version and how: over real sockets, against a running venue."""
 
+import socket
 import stat
 import time
 from collections.abc import Iterator
@@ -323,6 +324,27 @@ def test_the_id_is_free_as_soon_as_the_socket_dies(venue: Venue, comp_id: str):
         peer.close()
         # The loop needs one turn to see the end of the old socket.
         time.sleep(0.05)
+
+
+def test_the_id_is_free_although_reports_wait_for_the_old_socket(venue: Venue, comp_id: str):
+    symbol = venue.take_symbol()
+    with FixPeer(venue.port("fix"), comp_id) as old, FixPeer(venue.port("fix"), "EOF") as taker:
+        old.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        old.log_on()
+        # More fills than the sockets hold.
+        old.new("m", symbol, "2", 400_000, "10.00")
+        old.receive()
+        taker.log_on()
+        for start in range(0, 40_000, 2000):
+            orders = (taker.order(f"t{start + n}", symbol, "1", 10, "10.00") for n in range(2000))
+            taker.raw(b"".join(taker.frame("D", order) for order in orders))
+            taker.reports(4000)
+        # What lies unread in our socket makes this a reset.
+        old.close()
+        time.sleep(0.2)
+        with FixPeer(venue.port("fix"), comp_id, next_out=3) as again:
+            again.send("A", "98=0|108=0|")
+            assert again.receive(is_numbered=False).pick(35, 34) == ["A", "40003"]
 
 
 def test_a_venue_without_room_for_the_file_keeps_the_old_password(tmp_path: Path):
