@@ -232,7 +232,7 @@ class FixSession:
         assert self.throttle is not None
         now_ms = self.gateway.now_ms()
         while (message := self.throttle.release(now_ms)) is not None:
-            self.gateway.orders.take_fix(self, message)
+            self.gateway.orders.take_fix(self, message, was_held=True)
         self._plan_release(now_ms)
         self.act([])
 

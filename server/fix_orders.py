@@ -83,7 +83,9 @@ class FixOrders:
         self._orders = orders
         self._variants = OrderVariants(gateway)
 
-    def command(self, session: "FixSession", message: Message) -> tuple[int, Any]:
+    def command(
+        self, session: "FixSession", message: Message, *, was_held: bool = False
+    ) -> tuple[int, Any]:
         """Return a message's command and its shard; raise Declined, or Incomplete."""
         kind = KINDS[message.msg_type]
         row = self._orders.command(kind, session.number, message.seq_num or 0)
@@ -102,7 +104,7 @@ class FixOrders:
         symbol = self._gateway.symbols.definitions[number]
         row["symbol"] = number
         base = self._orders.account(message.get(1) or b"")
-        row["account"] = self._variants.number(session, base, message)
+        row["account"] = self._variants.number(session, base, message, was_held=was_held)
         row["side"] = _code(message.get(54))
         row["tif"] = _code(message.get(59))
         row["ord_type"] = _code(message.get(40))

@@ -40,7 +40,7 @@ class FixRequests:
         self._reference = ReferenceData(gateway, answers)
         self._comp_id = gateway.config.venue.comp_id.encode()
 
-    def take(self, session: "FixSession", message: Message) -> None:
+    def take(self, session: "FixSession", message: Message, *, was_held: bool = False) -> None:
         """Route a message, or answer it."""
         msg_type = message.msg_type
         if msg_type == "j":
@@ -69,13 +69,13 @@ class FixRequests:
         elif msg_type == "c":
             self._reference.security_definition(session, message)
         else:
-            self._take_order(session, message)
+            self._take_order(session, message, was_held=was_held)
 
-    def _take_order(self, session: "FixSession", message: Message) -> None:
+    def _take_order(self, session: "FixSession", message: Message, *, was_held: bool) -> None:
         try:
             if message.msg_type == "H" and self._mass.tells_order(session, message):
                 return
-            shard, row = self._fix_orders.command(session, message)
+            shard, row = self._fix_orders.command(session, message, was_held=was_held)
         except Declined as declined:
             self._fix_orders.decline(session, message, declined)
             return

@@ -44,9 +44,9 @@ class Orders:
 
     # --- FIX --------------------------------------------------------------------------------------
 
-    def take_fix(self, session: "FixSession", message: Message) -> None:
-        """Route an application message, or answer it."""
-        self._fix.take(session, message)
+    def take_fix(self, session: "FixSession", message: Message, *, was_held: bool = False) -> None:
+        """Route an application message, or answer it; one that the throttle held says so."""
+        self._fix.take(session, message, was_held=was_held)
 
     def take_report(self, shard: int, position: int, row: Any) -> None:
         """Take a shard's report that the outbound kernel leaves to Python.

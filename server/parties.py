@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _NO_PARTY_IDS = 453
 _OLD_PARTIES = frozenset({109, 76})
+#: ThrottleStatus(1609): the order waited.
+_QUEUED = b"1609=1\x01"
 #: One session may take this part of `capacity.accounts` for variants.
 _SHARE = 4
 
@@ -40,8 +42,12 @@ class OrderVariants:
         self._gateway = gateway
         self._known: dict[int, dict[tuple[int, bytes, bytes], int]] = {}
 
-    def number(self, session: "FixSession", base: int, message: Message) -> int:
+    def number(
+        self, session: "FixSession", base: int, message: Message, *, was_held: bool = False
+    ) -> int:
         """Return the number for a message's order under account `base`.
+
+        Reports of an order that the throttle held say so, where the version can.
 
         Raises:
             Declined: The message is a new order, and its parties or its route are too long or one
@@ -49,6 +55,9 @@ class OrderVariants:
         """
         route = joined(_route(session.version, message))
         parties = joined(parties_of(message, version_of_message(session, message)))
+        if was_held and message.msg_type == "D" and _tells_throttle(session.version):
+            if len(parties) + len(_QUEUED) <= PARTIES_MAX:
+                parties += _QUEUED
         if not route and not parties:
             return base
         try:
@@ -86,6 +95,10 @@ class OrderVariants:
             raise full from None
         known[base, route, parties] = number
         return number
+
+
+def _tells_throttle(version: Version) -> bool:
+    return 1609 in dictionary(version).messages["8"].allowed
 
 
 def _route(version: Version, message: Message) -> Fields:
