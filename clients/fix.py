@@ -42,7 +42,7 @@ from openoutcry.clients.fix_reports import (
 from openoutcry.clients.fix_store import FileStore
 from openoutcry.clients.fix_streams import Hub, Stream
 from openoutcry.protocol.fix.dictionary import Dictionary, dictionary
-from openoutcry.protocol.fix.events import Application, Event, RejectReceived
+from openoutcry.protocol.fix.events import Application, Event, NumbersReset, RejectReceived
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.session import Role, SessionConfig
 from openoutcry.protocol.fix.stamps import format_sending_time
@@ -348,6 +348,11 @@ class FixClient(FixLink):
     def _take(self, event: Event) -> None:
         if isinstance(event, Application | RejectReceived):
             self._publish(event.message)
+        elif isinstance(event, NumbersReset):
+            # What is left from before has numbers that are yet to come.
+            next_out = self._session.state.next_out
+            sent = self._identifiers
+            self._identifiers = {number: sent[number] for number in sent if number < next_out}
 
     def _publish(self, message: Message) -> None:
         number = message.get(45)

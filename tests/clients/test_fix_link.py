@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from support.fix_acceptor import FixAcceptor, now_ms
 
-from openoutcry.clients.fix import FileStore, FixClient, LogonRefused, SessionEnded, Side
+from openoutcry.clients.fix import FileStore, FixClient, LogonRefused, Reject, SessionEnded, Side
 from openoutcry.clients.fix_link import FixLink, to_bytes
 from openoutcry.protocol.fix.dictionary import CustomField, FieldType, dictionary
 from openoutcry.protocol.fix.enums import SessionStatus
@@ -27,6 +27,7 @@ from openoutcry.protocol.fix.events import (
     RejectReceived,
     ResendStarted,
 )
+from openoutcry.protocol.fix.message import encode_message, parse
 from openoutcry.protocol.fix.session import LocalProtocolError, Role, SessionConfig
 from openoutcry.protocol.fix.versions import Version
 
@@ -261,6 +262,25 @@ async def test_numbers_are_reset_on_the_live_session(venue: FixAcceptor) -> None
         with pytest.raises(LocalProtocolError, match="reset of numbers while disconnected"):
             await client.reset_numbers()
         await venue.listen()
+
+
+async def test_after_a_reset_a_reject_names_no_order_from_before(venue: FixAcceptor) -> None:
+    async with make(venue) as client:
+        for _ in range(3):
+            order = await client.new_order("BTCUSDT", Side.BUY, 1, 5)
+            await client.wait_for(order, timeout_s=WAIT_S)
+        await client.reset_numbers()
+        order = await client.new_order("BTCUSDT", Side.BUY, 1, 5)
+        await client.wait_for(order, timeout_s=WAIT_S)
+        session = venue.session("DEMO")
+        session.reject(parse(encode_message("FIX.4.4", [(35, "D"), (34, 2)])), 5, now_ms())
+        session.reject(parse(encode_message("FIX.4.4", [(35, "0"), (34, 3)])), 5, now_ms())
+        venue.flush("DEMO")
+        await client.wait_until(
+            lambda r: isinstance(r, Reject) and r.ref_seq_num == 3, timeout_s=WAIT_S
+        )
+        rejects = [r for r in client._history if isinstance(r, Reject)]
+    assert [r.cl_ord_id for r in rejects] == [order, ""]
 
 
 async def test_a_reset_with_each_logon(venue: FixAcceptor) -> None:
