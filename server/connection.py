@@ -12,8 +12,8 @@ import numpy as np
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix.layouts import SPARE_BYTES as FIX_SPARE_BYTES
 from openoutcry.protocol.fix.message import parse
+from openoutcry.protocol.fix.redact import without_secrets
 from openoutcry.server.binary_gateway import BinaryLink
-from openoutcry.server.redact import without_secrets
 from openoutcry.server.translate import (
     INBOUND_DONE,
     INBOUND_FULL,

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from openoutcry.server.redact import without_secrets
+from openoutcry.protocol.fix.redact import without_secrets
 from openoutcry.server.sockets import watch_peers
 
 pytestmark = pytest.mark.skipif(
