@@ -41,6 +41,7 @@ class Fuzz:
         config = SessionConfig(
             role=role,
             version=version,
+            dictionary=self.facts.with_fields(lenient=True) if seed % 3 == 2 else None,
             sender_comp_id="US",
             target_comp_id="THEM",
             password="secret" if self.random.random() < 0.3 else None,
