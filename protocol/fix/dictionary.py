@@ -10,7 +10,7 @@ Source: FIX 4.0 to 4.4 with errata, FIXT 1.1, FIX 5.0 to 5.0 SP2, with extension
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from types import MappingProxyType
 
 from openoutcry.protocol.fix.definitions import CustomField, FieldType, Group, MessageDefinition
@@ -69,7 +69,7 @@ class _Messages(Mapping[str, MessageDefinition]):
         return len(self._read)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dictionary:
     """A version of FIX, perhaps with fields of one's own, and how strictly it is held to."""
 
@@ -95,7 +95,7 @@ class Dictionary:
     #: Tags of fields added by `with_fields`.
     custom_tags: frozenset[int] = frozenset()
 
-    @property
+    @cached_property
     def msg_types(self) -> frozenset[str]:
         """MsgType(35) of all messages."""
         return frozenset(self.messages)
