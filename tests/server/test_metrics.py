@@ -70,6 +70,7 @@ def test_counters_and_gauges(venue: VenueFolder):
     assert value(found, "openoutcry_ready") == 1
     assert value(found, "openoutcry_orders_total", type="new", shard="1") == 101
     assert value(found, "openoutcry_orders_total", type="status", shard="0") == 0
+    assert value(found, "openoutcry_orders_total", type="mass_cancel", shard="0") == 0
     assert value(found, "openoutcry_reports_total", type="trade", shard="0") == 40
     assert value(found, "openoutcry_trades_total", shard="1") == 21
     assert value(found, "openoutcry_rejects_total", reason="unknown_order", shard="1") == 8
