@@ -121,6 +121,8 @@ class Dictionary:
                 length; a type is DATA; a MsgType is none of the version's.
         """
         fields = tuple(custom)
+        if not fields:
+            return replace(self, is_lenient=lenient)
         for field in fields:
             self._check(field)
         tags = {field.tag for field in fields}
@@ -133,7 +135,7 @@ class Dictionary:
             names={**self.names, **{field.tag: field.name for field in fields}},
             types={**self.types, **{field.tag: field.type for field in fields}},
             enumerations={t: codes for t, codes in self.enumerations.items() if t not in tags},
-            messages=_Messages(read) if fields else self.messages,
+            messages=_Messages(read),
             is_lenient=lenient,
             custom_tags=self.custom_tags | tags,
         )

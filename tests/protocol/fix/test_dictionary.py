@@ -167,7 +167,10 @@ def test_custom_fields_are_added_to_their_messages():
     assert not FIX44.custom_tags
     assert 5001 not in FIX44.names
     assert not mine.is_lenient
-    assert FIX44.with_fields(lenient=True).is_lenient
+    lenient = mine.with_fields(lenient=True)
+    assert lenient.is_lenient
+    assert lenient.messages is mine.messages
+    assert lenient.custom_tags == mine.custom_tags
 
 
 @pytest.mark.parametrize(
