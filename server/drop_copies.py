@@ -38,6 +38,8 @@ def set_up_copies(gateway: "Gateway") -> None:
             for account in settings.drop_copy:
                 row = accounts.rows[accounts.numbers[account.encode()]]
                 row["copies"] = table.add(int(row["copies"]), receiver.number)
+        if of_firm < 0:
+            continue
         for entry in gateway.fix.registry:
             if entry.firm == number:
                 sessions[entry.number]["copies"] = of_firm

@@ -16,6 +16,7 @@ from openoutcry.protocol.fix.encode import PARTIES_MAX, ROUTE_MAX
 from openoutcry.protocol.fix.enums import SessionRejectReason
 from openoutcry.protocol.fix.message import Message, validate
 from openoutcry.protocol.fix.outbox import route_back
+from openoutcry.protocol.fix.tags import USER_DEFINED
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.declined import Declined
 from openoutcry.server.fix_answers import Fields, joined, version_of_message
@@ -116,11 +117,14 @@ def parties_of(message: Message, version: Version) -> Fields:
     if group is None or _NO_PARTY_IDS not in tags:
         return []
     start = tags.index(_NO_PARTY_IDS)
-    members = set(_members(group))
-    stop = start + 1
-    while tags[stop] in members:
-        stop += 1
-    return message.fields[start:stop]
+    members = {_NO_PARTY_IDS, *_members(group)}
+    found: Fields = []
+    for tag, value in message.fields[start:]:
+        if tag in members:
+            found.append((tag, value))
+        elif tag < USER_DEFINED:
+            break
+    return found
 
 
 def _members(group: Group) -> Iterator[int]:

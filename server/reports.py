@@ -26,6 +26,8 @@ from openoutcry.server.translate import (
 _BINARY_AVERAGE = 100_000_000
 _FIX40 = int(Version.FIX40)
 _FIX42 = int(Version.FIX42)
+#: The least number with more digits than FIX may have.
+_DIGITS = 10**18
 #: ExecTransType(20).
 _NEW = 0
 _STATUS = 3
@@ -109,14 +111,16 @@ def fill_fix(
         cum_qty = report["cum_qty"]
         if cum_qty != 0:
             multiplier = routes.symbols[symbol]["avg_multiplier"]
-            row["avg_px_scale"] = routes.symbols[symbol]["avg_scale"]
+            scale = routes.symbols[symbol]["avg_scale"]
             hi = report["notional_hi"]
             lo = int64(report["notional_lo"])
             average, fits = average_price(hi, lo, cum_qty, multiplier)
-            if not fits:
-                # A price near the ends of int64: fewer decimals fit.
-                row["avg_px_scale"] = row["price_scale"]
-                average, fits = average_price(hi, lo, cum_qty, tick)
+            # Of a very large price fewer decimals fit.
+            while scale > row["price_scale"] and not (fits and -_DIGITS < average < _DIGITS):
+                scale -= 1
+                multiplier //= 10
+                average, fits = average_price(hi, lo, cum_qty, multiplier)
+            row["avg_px_scale"] = scale
             row["avg_px"] = average
     else:
         row["symbol0"] = uint64(0)

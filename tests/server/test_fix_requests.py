@@ -201,7 +201,7 @@ def test_parties_are_kept_for_the_versions_that_may_carry_them(
 
 def test_what_is_behind_the_parties_is_not_of_them(desk: Desk):
     session = desk.session(Version.FIX44)
-    desk.take(session, f"{order(Version.FIX44)}453=1|448=A|447=D|452=3|58=hello|")
+    desk.take(session, f"{order(Version.FIX44)}453=1|448=A|7000=mine|447=D|452=3|58=hello|")
     assert texts(desk, variant(desk))[1] == "453=1|448=A|447=D|452=3|"
 
 
