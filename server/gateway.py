@@ -436,6 +436,14 @@ class Gateway:
         self.metrics.counters[GatewayCounter.SESSIONS + Protocol.BINARY] = binary
         self.drain()
 
+    def close(self) -> None:
+        """Give files, their addresses and threads back; the gateway is of no use any more."""
+        self.credentials.close()
+        self.resender.close()
+        self.index.close()
+        for file in self._report_files:
+            file.close()
+
     async def _log_everybody_out(self) -> None:
         """Answer what is in the rings still, send Logouts, and wait a little for theirs."""
         deadline = self.loop.time() + _LOGOUT_S

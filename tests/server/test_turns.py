@@ -58,4 +58,6 @@ def test_asking_again_during_a_resend_plans_no_second_chain_of_slices():
     session.gateway.loop.call_soon.assert_called_once_with(session._resend)
     session._resend()
     session.session.resend_slice.assert_called_once()
-    assert session.gateway.loop.call_soon.call_count == 2
+    session.gateway.loop.call_soon.assert_called_once()
+    session.gateway.loop.call_later.assert_called_once()
+    assert session.gateway.loop.call_later.call_args.args[1] == session._resend

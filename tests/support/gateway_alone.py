@@ -58,6 +58,10 @@ class WrittenLog:
         self._words[ShardWord.RELEASED_POSITION] = FIRST_BYTE
         self._count = 0
 
+    def close(self) -> None:
+        """Give the file's addresses back."""
+        self._file.close()
+
     def write(self, *reports: dict[str, Any]) -> None:
         """Write and release reports, numbered; shards' bits are put into order identifiers."""
         rows = np.zeros(len(reports), REPORT)
@@ -126,8 +130,9 @@ class GatewayAlone:
 
     def close(self) -> None:
         """Give files and memory back."""
-        self.gateway.resender.close()
-        self.gateway.index.close()
+        self.gateway.close()
+        for log in self.logs:
+            log.close()
 
 
 def frames_of(data: bytes) -> list[bytes]:
