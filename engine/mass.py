@@ -1,7 +1,8 @@
 """Mass cancel and mass status: all open orders of one session that a request's filters let through.
 
-The filters are a command's `symbol` (-1: all), `side` (0: both) and `account` (0: any), and with
-`CommandFlag.KEEP_GTC` a mass cancel leaves orders that are good till cancel. An account's number
+The filters are a command's `symbol` (-1: all), `side` (0: both), `account` (0: any) and `orig0` (0:
+any; else the order_id of the one order it is about), and with `CommandFlag.KEEP_GTC` a mass cancel
+leaves orders that are good till cancel. An account's number
 stands for itself alone: a gateway that gives variants of an account numbers of their own asks for a
 status without this filter and leaves out what is of other accounts, and takes no mass cancel of
 such an account.
@@ -44,6 +45,7 @@ from openoutcry.engine.enums import (
 from openoutcry.engine.orders import take_out
 from openoutcry.engine.records import NIL, REPORT
 from openoutcry.engine.reports import answer, decline, write_mass_end, write_order
+from openoutcry.engine.words import as_signed
 
 _REPORT_WORDS = REPORT.itemsize // 8
 #: Bits of a key that one pass of the sort looks at, and how many values they have.
@@ -90,6 +92,9 @@ def _is_wanted(book: Book, commands: NDArray[Any], i: int, detail: int) -> bool:
     if command["side"] != 0 and command["side"] != order["side"]:
         return False
     if command["account"] != 0 and command["account"] != order["account"]:
+        return False
+    order_id = as_signed(command["orig0"])
+    if order_id != 0 and order_id != order["order_id"]:
         return False
     if command["kind"] == CommandKind.MASS_CANCEL:
         keeps_gtc = command["flags"] & CommandFlag.KEEP_GTC.value != 0

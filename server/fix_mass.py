@@ -139,6 +139,7 @@ class MassRequests:
             raise Declined(RejectReason.UNKNOWN_ORDER, "unknown order")
         row = self._orders.command(CommandKind.MASS_STATUS, session.number, message.seq_num or 0)
         row["symbol"] = number
+        row["orig0"] = order_id
         self._ask(_Request(session, message, {shard}, order_id=order_id), row)
         return True
 
@@ -335,4 +336,5 @@ def order_id_of(text: bytes) -> int | None:
     is_ours = text[:1] == b"O" and dash and shard.isdigit() and seq.isdigit()
     if not is_ours or len(text) > 24:
         return None
-    return int(shard) << SHARD_SHIFT | int(seq)
+    number = int(shard) << SHARD_SHIFT | int(seq)
+    return number if 0 < number < 1 << 63 and int(seq) >> SHARD_SHIFT == 0 else None

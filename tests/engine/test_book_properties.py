@@ -75,6 +75,10 @@ def random_commands(
     commands["side"][mass & (rng.random(count) < 0.02)] = 3
     commands["account"][mass & (rng.random(count) < 0.7)] = 0
     commands["flags"][mass & (rng.random(count) < 0.3)] |= 4
+    # Seldom one order by its order_id: the number of an earlier command, on shard 0.
+    commands["orig0"][mass] = 0
+    one = mass & (rng.random(count) < 0.1)
+    commands["orig0"][one] = rng.integers(1, np.arange(count)[one] + 2)
     return commands
 
 
@@ -157,6 +161,8 @@ def _command_of(step):
         # What the steps draw for other purposes says which filters it has.
         command["symbol"] = -1 if step["tif"] == 1 else step["symbol"]
         command["side"] = step["side"] if step["ord_type"] == OrderType.MARKET else 0
+        # An order_id is the number of an order's command; the symbols took the first two.
+        command["orig0"] = step["orig0"] + 2 if step["qty_lots"] == 1 else 0
     elif step["kind"] != CommandKind.NEW:
         command["side"], command["ord_type"] = 0, 0
         command["tif"] = step["tif"] % 2

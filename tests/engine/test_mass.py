@@ -77,6 +77,13 @@ FILTERS = [
     ({"session": 2}, "z"),
     ({"session": 2, "side": SELL}, ""),
     ({"session": 3}, ""),
+    # The symbols are the first two commands.
+    ({"orig0": 3 + 2}, "c"),
+    ({"orig0": 3 + 2, "side": SELL, "account": 7}, "c"),
+    ({"orig0": 3 + 2, "side": BUY}, ""),
+    ({"orig0": 3 + 5}, ""),
+    ({"orig0": 3 + 5, "session": 2}, "z"),
+    ({"orig0": (1 << 64) - 1}, ""),
     ({"session": 0}, ""),
 ]
 

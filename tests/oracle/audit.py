@@ -129,6 +129,7 @@ class Audit:
             and asked["symbol"] in (-1, one.symbol)
             and asked["side"] in (0, one.side)
             and command["account"] in (0, one.account)
+            and command["orig0"] in (0, one.order_id)
             and not (
                 is_cancel and command["flags"] & CommandFlag.KEEP_GTC and one.tif == TimeInForce.GTC
             )

@@ -353,6 +353,7 @@ class OracleBook:
             and command["symbol"] in (-1, order.symbol)
             and command["side"] in (0, order.side)
             and command["account"] in (0, order.account)
+            and command["orig0"] in (0, order.order_id)
             and not (keeps_gtc and order.tif == TimeInForce.GTC)
         ]
         why = RejectReason.MASS_CANCEL

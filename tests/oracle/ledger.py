@@ -341,6 +341,7 @@ class Ledger:
     def _mass(self, command: tuple[Any, ...]) -> None:
         kind, session, account, symbol, side = command[0], command[4], *command[6:9]
         name, reason, flags = command[13], command[15], command[16]
+        wanted = int.from_bytes(command[14][:8], "little")
         if not reason and symbol != -1 and symbol not in self.sheets:
             reason = RejectReason.UNKNOWN_SYMBOL
         if not reason and side > _SELL:
@@ -354,6 +355,7 @@ class Ledger:
                     (symbol != -1 and order.symbol != symbol)
                     or (side and order.side != side)
                     or (account and order.account != account)
+                    or wanted not in (0, order.order_id)
                 ):
                     continue
                 if kind == _MASS_STATUS:

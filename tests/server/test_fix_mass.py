@@ -314,6 +314,7 @@ def test_an_order_may_be_named_by_the_venues_own_identifier(desk: Desk, version:
     message = desk.take(session, "35=H|37=O1-2|790=Q-7|55=PARTS|54=1|")
     ((shard, row),) = desk.commands()
     assert (shard, row["kind"], row["symbol"]) == (1, CommandKind.MASS_STATUS, 1)
+    assert row["orig0"] == 1 << 48 | 2
     reports = [resting(session, message, number) for number in (1, 2, 3)]
     shard_says(desk, 1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
     (report,) = desk.answers(session)
@@ -369,7 +370,8 @@ def test_a_status_in_43_has_no_identifier_of_its_own(desk: Desk):
         (b"O0-1", 1),
         (b"O3-77", 3 << 48 | 77),
         *[(each, None) for each in (b"", b"O", b"O-", b"O1-", b"1-1", b"E1-1", b"O1-x", b"O1-1-1")],
-        (b"O" + b"1" * 30 + b"-1", None),
+        *[(each, None) for each in (b"O" + b"1" * 30 + b"-1", b"O0-0", b"O32768-1")],
+        *[(b"O0-%d" % seq, seq if seq < 1 << 48 else None) for seq in ((1 << 48) - 1, 1 << 48)],
     ],
 )
 def test_the_venues_identifiers_of_orders(text: bytes, number: int | None):
