@@ -122,8 +122,9 @@ def joined(fields: Iterable[tuple[int, bytes]]) -> bytes:
 class LongAnswers:
     """Answers of many messages, sent in slices so that nobody waits for the whole."""
 
-    #: How long messages are made and sent before others get their turn.
+    #: How long messages are made and sent before others get their turn, and how long that is.
     SLICE_NS = 150_000
+    PAUSE_S = 0.0003
     #: Answers of one session that wait or are on their way.
     LIMIT = 8
 
@@ -161,6 +162,6 @@ class LongAnswers:
                 break
         session.act([])
         if waiting:
-            self._gateway.loop.call_soon(self._go_on, session)
+            self._gateway.loop.call_later(self.PAUSE_S, self._go_on, session)
         else:
             del self._waiting[session]

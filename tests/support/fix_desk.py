@@ -23,7 +23,9 @@ class Loop:
     def __init__(self) -> None:
         self._due: list[Any] = []
 
-    def call_soon(self, function: Any, *arguments: Any) -> None:
+    def call_later(self, delay_s: float, function: Any, *arguments: Any) -> None:
+        """Note a call; the delay is over at once."""
+        assert delay_s > 0
         self._due.append((function, arguments))
 
     def run(self) -> int:
