@@ -23,6 +23,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "load": ("openoutcry.loadgen.main:load", "Send generated order flow and measure."),
     "flow": ("openoutcry.loadgen.flow:flow", "Send recorded order flow through a venue."),
     "order": ("openoutcry.clients.console:order", "Send an order and print its reports."),
+    "fix-log": (
+        "openoutcry.clients.fix_log_command:fix_log",
+        "Show FIX messages of a capture or log.",
+    ),
     "book": ("openoutcry.server.ladder:book", "Show the live ladder of a symbol."),
     "top": ("openoutcry.server.top:top", "Show the live figures of a venue."),
     "bench": ("openoutcry.server.main:bench", "Measure parts of the system by themselves."),

@@ -158,6 +158,16 @@ def data_tags_of_all_versions() -> dict[int, int]:
     return _pairs(_lines("data"))
 
 
+def names_of_codes() -> dict[int, dict[bytes, str]]:
+    """Return what the codes of each tag mean, in the newest version that has them."""
+    named = {}
+    for line in _lines("codes"):
+        tag, *pairs = line.split(" ")
+        parted = (pair.partition("=") for pair in pairs)
+        named[int(tag)] = {code.encode(): name for code, _, name in parted}
+    return named
+
+
 def _name_and_rest(line: str) -> tuple[str, str]:
     name, _, rest = line.partition(" ")
     return name, rest

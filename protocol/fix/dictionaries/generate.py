@@ -8,7 +8,8 @@ A file has six parts, each begun by its name alone on a line. `fields`: tag, nam
 codes that a value may be. `components`: name and members. `header`, `trailer`: members. `messages`:
 MsgType, name and members. `data`, behind fields: the tag of a length and that of its data. A member
 is a tag or a component; `*` behind it means required. A group is `tag(`, its members, the first of
-which begins an instance, and `)`. data.txt has the pairs of all versions.
+which begins an instance, and `)`. data.txt has the pairs of all versions; codes.txt what codes mean
+in the newest version that has them.
 """
 
 import sys
@@ -30,6 +31,10 @@ _HEAD = """\
 
 _DATA_HEAD = """\
 # Tags of lengths with those of the data behind them, of all versions. Made by generate.py.
+"""
+
+_CODES_HEAD = """\
+# What codes mean: a tag, then each code with its name, of all versions. Made by generate.py.
 """
 
 
@@ -116,6 +121,12 @@ class _Source:
         for length, data in sorted(pairs):
             yield f"{length} {data}"
 
+    def code_names(self) -> Iterator[tuple[int, str, str]]:
+        """Yield (tag, code, name) of every code of every field."""
+        for field in self.part("fields"):
+            for value in field:
+                yield int(field.attrib["number"]), value.attrib["enum"], value.attrib["description"]
+
     def _tag(self, element: ElementTree.Element) -> int:
         return self.numbers[element.attrib["name"]]
 
@@ -163,12 +174,24 @@ def texts(folder: Path) -> dict[str, str]:
     """Return the texts of all files, by their names, from a folder of XML dictionaries."""
     made = {}
     pairs: set[str] = set()
+    codes: dict[int, dict[str, str]] = {}
     for name in FILES:
         source = _Source(folder / f"{name}.xml")
         made[f"{name.lower()}.txt"] = _text(_HEAD.format(name=name), source.lines())
         pairs.update(source.data_lines())
+        for tag, code, meaning in source.code_names():
+            codes.setdefault(tag, {})[code] = meaning
+    made["codes.txt"] = _text(_CODES_HEAD, _code_lines(codes))
     made["data.txt"] = _text(_DATA_HEAD, sorted(pairs, key=lambda pair: int(pair.split()[0])))
     return made
+
+
+def _code_lines(codes: dict[int, dict[str, str]]) -> Iterator[str]:
+    # MsgTypes are told by the names of messages.
+    for tag, names in sorted(codes.items()):
+        if tag != 35:
+            pairs = (f"{code}={names[code]}" for code in sorted(names, key=_code_order))
+            yield " ".join([str(tag), *pairs])
 
 
 def _text(head: str, lines: Iterable[str]) -> str:
