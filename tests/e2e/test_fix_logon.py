@@ -86,8 +86,8 @@ def test_one_port_speaks_every_version(venue: Venue, version: Version):
 
 def test_sessions_of_one_id_in_two_versions_live_at_the_same_time(venue: Venue):
     with (
-        FixPeer(venue.port("fix"), "TWICE", begin="FIX.4.2") as old,
-        FixPeer(venue.port("fix"), "TWICE") as new,
+        FixPeer(venue.port("fix"), "TWO-VERSIONS", begin="FIX.4.2") as old,
+        FixPeer(venue.port("fix"), "TWO-VERSIONS") as new,
     ):
         old.log_on()
         new.log_on()
