@@ -91,7 +91,8 @@ def _measured(text: str) -> bytes:
     """Put in the length and the sum of one message."""
     data = text.replace("|", "\x01").encode("latin-1")
     body_at = data.find(SOH, data.find(b"9=#")) + 1
-    body_end = data.find(b"\x0110=", body_at - 1) + 1
+    # The last one: data may hold a message of its own.
+    body_end = data.rfind(b"\x0110=", body_at - 1) + 1
     length = (body_end or len(data)) - body_at
     data = re.sub(
         rb"(?<=9=)#([+-]\d+)?", lambda m: b"%d" % (length + int(m[1] or 0)), data, count=1
