@@ -85,7 +85,7 @@ class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     core: Core | None = None
     spin_us: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
     receive_buffer_bytes: Annotated[int, Meta(ge=16384, le=1 << 26)] = 262144
-    send_queue_bytes: Annotated[int, Meta(ge=65536, le=1 << 32)] = 16 << 20
+    send_queue_bytes: Annotated[int, Meta(ge=65536, le=1 << 32)] = 64 << 20
     max_connections: Annotated[int, Meta(ge=1, le=65536)] = 1024
     tcp_user_timeout_s: Annotated[int, Meta(ge=0, le=86400)] = 15
     tcp_keepalive_s: Annotated[int, Meta(ge=0, le=32767)] = 15
