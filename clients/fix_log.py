@@ -26,6 +26,8 @@ _CHECK_SUM = re.compile(rb"\x0110=([0-9]{3})(?=[\x01\r\n ]|$)")
 _TAG = re.compile(rb"[0-9]{1,9}")
 _TRAILER_BYTES = 7
 _MASK = b"***"
+#: How the venue's message log begins to tell of what it has not.
+_HOLE = b"not logged: "
 
 _TIME = re.compile(
     rb"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})[-T ]"
@@ -137,7 +139,10 @@ def _between(data: bytes) -> Iterator[LogEntry]:
     """Yield the lines between messages that look like parts of one; others are none of FIX."""
     for line in data.split(b"\n"):
         text = line.strip(b"\x01\r ")
-        if b"\x01" in text and b"=" in text:
+        hole = line.find(_HOLE)
+        if hole >= 0:
+            yield _garbled(text, line[hole:].decode("latin-1"))
+        elif b"\x01" in text and b"=" in text:
             yield _garbled(text, "no beginning of a message")
 
 

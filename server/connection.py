@@ -14,6 +14,7 @@ from openoutcry.protocol.fix.layouts import SPARE_BYTES as FIX_SPARE_BYTES
 from openoutcry.protocol.fix.message import parse
 from openoutcry.protocol.fix.redact import without_secrets
 from openoutcry.server.binary_gateway import BinaryLink
+from openoutcry.server.message_log import RECEIVED, SENT
 from openoutcry.server.translate import (
     INBOUND_DONE,
     INBOUND_FULL,
@@ -23,6 +24,7 @@ from openoutcry.server.translate import (
 if TYPE_CHECKING:
     from openoutcry.server.fix_gateway import FixSession
     from openoutcry.server.gateway import Gateway
+    from openoutcry.server.message_log import SessionLog
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,7 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
     Attributes:
         row: the connection's row in the gateway's output buffers, or -1 when it was refused.
         session_number: the session's number, 0 before logon.
+        message_log: takes every byte of the session, where one is asked for.
     """
 
     protocol: Protocol
@@ -46,6 +49,7 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         self.gateway = gateway
         self.row = -1
         self.session_number = 0
+        self.message_log: SessionLog | None = None
         self.is_closed = False
         self.is_writing_paused = False
         self.is_held = False
@@ -97,6 +101,9 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         """Take the bytes just received."""
         if self.is_closed:
             return
+        if self.message_log is not None:
+            chunk = self._view[self._end : self._end + nbytes]
+            self.message_log.put(RECEIVED, bytes(chunk))
         self._end += nbytes
         counters = self.gateway.metrics.counters
         counters[GatewayCounter.BYTES_IN + self.protocol] += nbytes
@@ -197,6 +204,11 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         if not is_waiting and not self.is_closed:
             self.transport.resume_reading()
 
+    def log_messages(self, message_log: "SessionLog", first: bytes) -> None:
+        """Have all bytes logged from now on, after the first message and what came with it."""
+        message_log.put(RECEIVED, first + self.buffer[self._start : self._end].tobytes())
+        self.message_log = message_log
+
     @abc.abstractmethod
     def receive(self, start: int, end: int) -> tuple[int, int]:
         """Run the inbound kernel over the buffer; return (INBOUND_…, position)."""
@@ -228,6 +240,8 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         bound."""
         if self.is_closed or not data:
             return
+        if self.message_log is not None:
+            self.message_log.put(SENT, bytes(data))
         gateway = self.gateway
         counters = gateway.metrics.counters
         counters[GatewayCounter.WRITE_CALLS] += 1
@@ -334,6 +348,9 @@ class FixConnection(Connection):
         session, self.session = self.session, None
         if session is not None:
             session.detach()
+        if self.message_log is not None:
+            self.message_log.end()
+            self.message_log = None
 
     def poll(self, now_ms: int) -> None:
         """Close a connection that sends no Logon; else the session looks at its timers."""

@@ -302,6 +302,10 @@ class FixSession:
         else:
             self.session.accept_logons()
         self.connection = connection
+        if self.entry.settings.message_log:
+            begin_string = self.version.begin_string
+            message_log = self.gateway.message_logs.of(self.comp_id, begin_string)
+            connection.log_messages(message_log, message.frame)
         self._departure = None
         row = self.gateway.index.rows[self.number]
         row["connection"] = connection.row

@@ -44,6 +44,7 @@ from openoutcry.server.inbound_binary import receive_binary
 from openoutcry.server.inbound_fix import COMP_ID, receive_fix
 from openoutcry.server.journal import SegmentedFile
 from openoutcry.server.memory import VenueMemory
+from openoutcry.server.message_log import MessageLogs
 from openoutcry.server.orders import Orders
 from openoutcry.server.outbound import (
     OUTBOUND_FLUSH,
@@ -118,6 +119,7 @@ class Gateway:
             Locks(rules.lock_after, rules.lock_s * 1000),
             rules.min_password_bytes,
         )
+        self.message_logs = MessageLogs(data_dir / "fix-messages", config.log.min_free_bytes)
         self.fix = FixSessions(self, registry, self.credentials)
         self.binary = BinarySessions(self, registry)
         self.departures = Departures(self)
@@ -439,6 +441,7 @@ class Gateway:
     def close(self) -> None:
         """Give files, their addresses and threads back; the gateway is of no use any more."""
         self.credentials.close()
+        self.message_logs.close()
         self.resender.close()
         self.index.close()
         for file in self._report_files:
@@ -458,6 +461,7 @@ class Gateway:
             connection.close("the venue stops", is_error=False)
         self.credentials.close()
         await asyncio.sleep(0.01)
+        self.message_logs.close()
 
     def _are_rings_empty(self) -> bool:
         headers = self.memory.ring_headers[:, self.number]

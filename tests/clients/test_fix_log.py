@@ -49,7 +49,7 @@ def run(data: bytes, *options: str, status: int = 0) -> str:
 
 def entries(data: bytes, step: int = 1 << 20) -> list[LogEntry]:
     reader = LogReader()
-    found = []
+    found: list[LogEntry] = []
     for start in range(0, len(data), step):
         found += reader.feed(data[start : start + step])
     return found + list(reader.end())
