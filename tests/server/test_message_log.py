@@ -25,7 +25,7 @@ LOGON = frame("35=A|34=1|49=A|56=B|98=0|108=30|554=hunter2|925=hunter3|")
 
 def cut(data: bytes, step: int = 1 << 20) -> list[bytes]:
     frames = Frames()
-    found = []
+    found: list[bytes] = []
     for start in range(0, len(data), step):
         found += frames.feed(data[start : start + step])
     return found + list(frames.end())
