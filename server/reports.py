@@ -55,6 +55,9 @@ def fill_fix(
     symbol = int64(report["symbol"])
     is_known = 0 <= symbol < len(routes.symbols)
     base = int64(shard) << SHARD_SHIFT
+    row["last_processed"] = 0
+    if routes.sessions[session]["sends_last_processed"] != 0:
+        row["last_processed"] = routes.sessions[session]["next_in"] - 1
     row["transact_time_ns"] = report["time_ns"]
     row["order_id"] = report["order_id"]
     row["exec_id"] = base | report["report_seq"]
@@ -94,6 +97,8 @@ def fill_fix(
     ):
         row["parties"] = address_of(routes.account_texts) + routes.accounts[account]["party_off"]
         row["parties_len"] = routes.accounts[account]["party_len"]
+        if kind == ReportKind.CANCEL_REJECTED:
+            row["parties_len"] -= routes.accounts[account]["party_tail"]
     row["price_scale"] = 0
     row["qty_scale"] = 0
     row["avg_px_scale"] = 0

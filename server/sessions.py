@@ -50,6 +50,7 @@ SESSION_ROW = np.dtype(
         ("throttle_interval_ms", "<i8"),
         ("throttle_window_ms", "<i8"),
         ("throttle_taken", "<i8"),
+        ("sends_last_processed", "<i8"),  # 1: LastMsgSeqNumProcessed(369) in every header
         ("python_statuses", "<i8"),  # status requests whose answers Python completes
     ],
     align=True,

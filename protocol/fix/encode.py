@@ -5,10 +5,10 @@ A buffer needs MAX_REPORT_BYTES of room from `pos` on, whatever the message's ow
 
 Fields, in this order; [] where the row has them, {} only in the versions of FIX that are named:
 
-  8  8 9 35 49 56 34 52 [43 122] [route] 37 [11] {4.1 up: [41]} 17 {up to 4.2: 20} {4.1 up: 150} 39
-     [1] [55] 54 38 [40] [44] 59 [32 31] {4.1 up: 151} 14 6 60 {4.4 up: [851]} {4.3 up: [527]} [103]
-     {4.2 up: [378]} [58] {4.4 up: [797]} [parties] 10
-  9  8 9 35 49 56 34 52 [43 122] [route] 37 [11] {4.1 up: [41] 39} {4.2 up: 434} [102]
+  8  8 9 35 49 56 34 52 [43 122] [369] [route] 37 [11] {4.1 up: [41]} 17 {up to 4.2: 20}
+     {4.1 up: 150} 39 [1] [55] 54 38 [40] [44] 59 [32 31] {4.1 up: 151} 14 6 60 {4.4 up: [851]}
+     {4.3 up: [527]} [103] {4.2 up: [378]} [58] {4.4 up: [797]} [parties] 10
+  9  8 9 35 49 56 34 52 [43 122] [369] [route] 37 [11] {4.1 up: [41] 39} {4.2 up: 434} [102]
      {4.2 up: [1] 60} [58] {up to 4.2, 5.0SP2: [parties]} 10
 
 Up to 4.1 times are whole seconds, quantities have no zeros behind the point (those versions know
@@ -101,6 +101,7 @@ REPORT_VALUES = np.dtype(
         ("seq_num", "<i8"),  # MsgSeqNum(34), from 1
         ("sending_time_ms", "<i8"),  # SendingTime(52): ms since 1970, up to the year 9999
         ("orig_sending_time_ms", "<i8"),  # OrigSendingTime(122), where poss_dup is set
+        ("last_processed", "<i8"),  # LastMsgSeqNumProcessed(369); 0 leaves it out
         ("transact_time_ns", "<i8"),  # TransactTime(60): ns since 1970; cut to milliseconds
         # Identifiers: shard << 48 | sequence.
         ("order_id", "<i8"),  # OrderID(37): O{shard}-{seq}; 0 is NONE

@@ -30,6 +30,7 @@ SOH = 1
 _SOH_52 = chars("\x0152=")
 _43_Y_122_A = chars("43=Y\x0112")
 _43_Y_122_B = chars("2=")
+_369 = chars("369=")
 _58 = chars("58=")
 _10 = chars("10=")
 _ZERO = ord("0")
@@ -140,6 +141,11 @@ def put_header(start: int, msg_type: int, text: Any, row: Any, times: int) -> tu
         store_word(pos, _43_Y_122_A)
         store_word(pos + 7, _43_Y_122_B)
         pos = put_stamp(pos + 9, row["orig_sending_time_ms"], times + CACHE_BYTES, version)
+    if row["last_processed"] > 0:
+        store_word(pos, _369)
+        pos = put_number(pos + 4, row["last_processed"])
+        store_byte(pos, SOH)
+        pos += 1
     if row["route_len"] > 0:
         pos = put_raw(pos, row["route"], row["route_len"])
     return pos, length_at

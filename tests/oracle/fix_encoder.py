@@ -19,6 +19,7 @@ _EXACT = Context(prec=60)
 #: What may be left out of a report's values.
 _USUAL: dict[str, Any] = {
     "restatement": -1,
+    "last_processed": 0,
     "route": [],
     "parties": [],
     "exec_trans_type": 0,
@@ -101,6 +102,8 @@ def _begin(msg_type: str, session: SessionTexts, values: Mapping[str, Any]) -> _
     if values["poss_dup"]:
         writer.header(43, "Y")
         writer.header(122, time_text(values["orig_sending_time_ms"], session.version))
+    if values["last_processed"]:
+        writer.header(369, values["last_processed"])
     for tag, value in values["route"]:
         writer.header(tag, value)
     order_id = values["order_id"]

@@ -63,6 +63,7 @@ PLAIN: dict[str, Any] = {
     "cxl_rej_reason": NONE,
     "cxl_rej_response_to": 1,
     "restatement": NONE,
+    "last_processed": 0,
     "route": [],
     "parties": [],
     "exec_trans_type": 0,
@@ -221,6 +222,7 @@ rows = st.fixed_dictionaries(
         "cxl_rej_reason": st.integers(-1, 99),
         "cxl_rej_response_to": st.integers(1, 2),
         "restatement": st.integers(-1, 99),
+        "last_processed": st.just(0) | number,
         "route": fields_of((128, 129, 145), ROUTE_MAX),
         "parties": fields_of((448, 447, 452), PARTIES_MAX - 6),
         "exec_trans_type": st.sampled_from([0, 3]),
@@ -285,6 +287,7 @@ def test_every_version_accepts_its_messages(values, session, data):
         "orig_cl_ord_id": values["orig_cl_ord_id"] or "1",
         "sending_time_ms": values["orig_sending_time_ms"],
         "tif": min(values["tif"], 6),
+        "last_processed": values["last_processed"] % 10**15 if 369 in facts.header_tags else 0,
         "route": [field for field in values["route"] if field[0] in facts.header_tags],
         "parties": parties_of(session.version, [(448, "FIRM"), (447, "D"), (452, "1")]),
     }
