@@ -111,7 +111,7 @@ def report_fields(gateway: "Gateway", session: int, source: int) -> Fields:
 
 
 #: What framing puts into a header anew.
-_FRAME_TAGS = frozenset({34, 49, 52, 56})
+_FRAME_TAGS = frozenset({34, 49, 52, 56, 369})
 
 
 def joined(fields: Iterable[tuple[int, bytes]]) -> bytes:

@@ -32,6 +32,7 @@ from openoutcry.server.fix_answers import (
 from openoutcry.server.translate import REASON_TEXTS
 
 if TYPE_CHECKING:
+    from openoutcry.server.fix_declines import FixDeclines
     from openoutcry.server.fix_gateway import FixSession
     from openoutcry.server.fix_orders import FixOrders
     from openoutcry.server.gateway import Gateway
@@ -84,11 +85,17 @@ class MassRequests:
     """Sends requests about many orders to the shards, and puts their answers together."""
 
     def __init__(
-        self, gateway: "Gateway", orders: "Orders", fix_orders: "FixOrders", answers: LongAnswers
+        self,
+        gateway: "Gateway",
+        orders: "Orders",
+        fix_orders: "FixOrders",
+        declines: "FixDeclines",
+        answers: LongAnswers,
     ) -> None:
         self._gateway = gateway
         self._orders = orders
         self._fix_orders = fix_orders
+        self._declines = declines
         self._answers = answers
         #: By session, then by epoch and MsgSeqNum.
         self._pending: dict[int, dict[tuple[int, int], _Request]] = defaultdict(dict)
@@ -261,7 +268,7 @@ class MassRequests:
         text: str,
     ) -> None:
         """Send an OrderMassCancelReport (r)."""
-        own_id = self._fix_orders.exec_id(session, session.version, message)
+        own_id = self._declines.exec_id(session.number, session.version, message)
         codes = fitting(session.version, "r", [(532, code)])
         if code and not codes:
             codes = [(532, _NOT_SUPPORTED)]
@@ -274,7 +281,7 @@ class MassRequests:
             *codes,
             (533, b"%d" % count),
             *echo(message, 1, 55, 54),
-            (60, self._fix_orders.stamp(session.version)),
+            (60, self._declines.stamp(session.version)),
             (58, text_of(text)),
         ]
         answer(session, message, "r", fields)
@@ -320,8 +327,8 @@ class MassRequests:
         self, session: "FixSession", message: Message, reason: RejectReason, text: str
     ) -> None:
         """Answer a mass status that finds nothing, or is refused, with one rejected report."""
-        fields = self._fix_orders.no_order(
-            session, session.version, message, ReportKind.STATUS, Declined(reason, text)
+        fields = self._declines.no_order(
+            session.number, session.version, message, ReportKind.STATUS, Declined(reason, text)
         )
         if message.msg_type == "AF":
             fields += [(584, message.get(584) or b""), (911, b"0"), (912, b"Y")]

@@ -6,21 +6,12 @@ parties, routes, PossResend(97), OrdStatusReqID(790), and whatever is wrong with
 
 from typing import TYPE_CHECKING, Any
 
-from openoutcry.engine.enums import CommandFlag, CommandKind, OrderStatus, RejectReason, ReportKind
-from openoutcry.engine.latency import GatewayCounter
+from openoutcry.engine.enums import CommandFlag, CommandKind, RejectReason
 from openoutcry.protocol.fix.message import Message
-from openoutcry.protocol.fix.stamps import format_sending_time
-from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Symbol
 from openoutcry.server.declined import Declined, Incomplete
-from openoutcry.server.drop_copies import copies_of
-from openoutcry.server.fix_answers import Fields, answer, echo, fitting, send, text_of
 from openoutcry.server.parties import OrderVariants
 from openoutcry.server.translate import (
-    CXL_REJ_REASON,
-    EXEC_TYPE,
-    ORD_REJ_REASON,
-    ORD_STATUS,
     REASON_TEXTS,
 )
 
@@ -66,17 +57,9 @@ _UNSERVED_LATER = {
 }
 _UNSERVED = UNSERVED_FIELDS | _UNSERVED_LATER
 
-_NO_ORDER = b"NONE"
-#: Side(54) where a report must have one and the request had none: undisclosed.
-_NO_SIDE = b"7"
-#: ExecID(17) in FIX 4.0 is a number: those of the gateway are above all those of shards.
-_OWN_EXEC_IDS = 1 << 58
-_SESSION_SHIFT, _EPOCH_SHIFT = 38, 30
-_EPOCH_MASK, _SEQ_MASK = (1 << 8) - 1, (1 << 30) - 1
-
 
 class FixOrders:
-    """Makes commands of the messages D, F, G and H, and declines them."""
+    """Makes commands of the messages D, F, G and H."""
 
     def __init__(self, gateway: "Gateway", orders: "Orders") -> None:
         self._gateway = gateway
@@ -130,104 +113,6 @@ class FixOrders:
             text = name[:32].decode("ascii", "replace")
             raise Declined(RejectReason.UNKNOWN_SYMBOL, f"unknown symbol {text}")
         return number
-
-    # --- declined ---------------------------------------------------------------------------------
-
-    def decline(self, session: "FixSession", message: Message, declined: Declined) -> None:
-        """Answer a message that no shard sees, and tell the drop copies."""
-        self._gateway.metrics.counters[GatewayCounter.REJECTS + declined.reason] += 1
-        msg_type = "9" if message.msg_type in {"F", "G"} else "8"
-        build = self._cancel_reject if msg_type == "9" else self._reject
-        answer(session, message, msg_type, build(session, session.version, message, declined))
-        if message.msg_type == "H":
-            return
-        account = self._gateway.accounts.numbers.get(message.get(1) or b"", 0)
-        for copy in copies_of(self._gateway, session.number, account):
-            fields = build(session, copy.version, message, declined)
-            send(copy, msg_type, fitting(copy.version, msg_type, [*fields, (797, b"Y")]))
-            copy.act([])
-
-    def _cancel_reject(
-        self, session: "FixSession", version: Version, message: Message, declined: Declined
-    ) -> Fields:
-        return [
-            (37, _NO_ORDER),
-            *echo(message, 11, 41),
-            (39, b"8"),
-            (434, b"1" if message.msg_type == "F" else b"2"),
-            (102, b"%d" % CXL_REJ_REASON[version, declined.reason]),
-            *echo(message, 1),
-            (60, self.stamp(version)),
-            (58, text_of(declined.text)),
-        ]
-
-    def _reject(
-        self, session: "FixSession", version: Version, message: Message, declined: Declined
-    ) -> Fields:
-        kind = ReportKind.STATUS if message.msg_type == "H" else ReportKind.REJECTED
-        return self.no_order(session, version, message, kind, declined)
-
-    def no_order(
-        self,
-        session: "FixSession",
-        version: Version,
-        message: Message,
-        kind: ReportKind,
-        declined: Declined,
-    ) -> Fields:
-        """Return the fields of an ExecutionReport about no order: a declined one or a status.
-
-        For `fitting`: a few are not in every version. What the request says comes from it.
-        """
-        status = int(ORD_STATUS[version, OrderStatus.REJECTED])
-        exec_type = int(EXEC_TYPE[version, kind]) or status
-        symbol = echo(message, 55)
-        if not symbol and version <= Version.FIX42:
-            symbol = [(55, b"[N/A]")]
-        return [
-            (37, _NO_ORDER),
-            *echo(message, 11, 41),
-            (17, self.exec_id(session, version, message)),
-            (20, b"0" if kind == ReportKind.REJECTED else b"3"),
-            (150, b"%c" % exec_type),
-            (39, b"%c" % status),
-            *echo(message, 1),
-            *symbol,
-            _side(version, message),
-            *_qty(version, message),
-            *echo(message, 40, 44, 59),
-            *([(32, b"0"), (31, b"0")] if version < Version.FIX42 else []),
-            (151, b"0"),
-            (14, b"0"),
-            (6, b"0"),
-            (60, self.stamp(version)),
-            (103, b"%d" % ORD_REJ_REASON[version, declined.reason]),
-            (58, text_of(declined.text)),
-        ]
-
-    def stamp(self, version: Version) -> bytes:
-        """Return the time as a version writes TransactTime(60)."""
-        return format_sending_time(self._gateway.now_ms(), version)
-
-    def exec_id(self, session: "FixSession", version: Version, message: Message) -> bytes:
-        """Return the ExecID(17) of what the gateway itself answers a message with."""
-        epoch = int(self._gateway.index.rows[session.number]["epoch"])
-        seq = message.seq_num or 0
-        if version == Version.FIX40:
-            epoch, seq = epoch & _EPOCH_MASK, seq & _SEQ_MASK
-            number = session.number << _SESSION_SHIFT | epoch << _EPOCH_SHIFT | seq
-            return b"%d" % (_OWN_EXEC_IDS | number)
-        return b"G%d-%d-%d" % (session.number, epoch, seq)
-
-
-def _side(version: Version, message: Message) -> tuple[int, bytes]:
-    found = fitting(version, "8", echo(message, 54))
-    return found[0] if found else (54, _NO_SIDE)
-
-
-def _qty(version: Version, message: Message) -> Fields:
-    found = fitting(version, "8", echo(message, 38))
-    return found or ([(38, b"0")] if version < Version.FIX42 else [])
 
 
 def _code(value: bytes | None) -> int:

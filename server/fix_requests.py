@@ -8,6 +8,7 @@ from openoutcry.protocol.fix.enums import BusinessRejectReason
 from openoutcry.protocol.fix.message import Message
 from openoutcry.server.declined import Declined, Incomplete
 from openoutcry.server.fix_answers import ECHO_MAX, LongAnswers
+from openoutcry.server.fix_declines import FixDeclines
 from openoutcry.server.fix_mass import MassRequests
 from openoutcry.server.fix_orders import KINDS, FixOrders
 from openoutcry.server.fix_reference import ReferenceData
@@ -35,8 +36,9 @@ class FixRequests:
         self._gateway = gateway
         self._orders = orders
         answers = LongAnswers(gateway)
+        self._declines = FixDeclines(gateway)
         self._fix_orders = FixOrders(gateway, orders)
-        self._mass = MassRequests(gateway, orders, self._fix_orders, answers)
+        self._mass = MassRequests(gateway, orders, self._fix_orders, self._declines, answers)
         self._reference = ReferenceData(gateway, answers)
         self._comp_id = gateway.config.venue.comp_id.encode()
 
@@ -77,7 +79,7 @@ class FixRequests:
                 return
             shard, row = self._fix_orders.command(session, message, was_held=was_held)
         except Declined as declined:
-            self._fix_orders.decline(session, message, declined)
+            self._declines.decline(session, message, declined)
             return
         except Incomplete as incomplete:
             reason = BusinessRejectReason.CONDITIONALLY_REQUIRED_FIELD_MISSING
@@ -94,6 +96,10 @@ class FixRequests:
         session.session.business_reject(
             message, reason, self._gateway.now_ms(), ref_id=ref_id, text=text
         )
+
+    def copy_decline(self, session: int, message: Message, declined: Declined) -> None:
+        """Tell the drop copies what another protocol's client was declined."""
+        self._declines.copy(session, message, declined)
 
     def take_report(self, shard: int, position: int, row: Any) -> None:
         """Take a shard's report that answers a mass request."""

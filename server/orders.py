@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from openoutcry.engine.enums import CommandKind, RejectReason
+from openoutcry.engine.enums import CommandKind, RejectReason, Side
 from openoutcry.engine.records import COMMAND
 from openoutcry.protocol.binary import messages as bm
 from openoutcry.protocol.binary.enums import RejectReason as WireReason
@@ -72,6 +72,8 @@ class Orders:
             link.decline(
                 message.seq, message.cl_ord_id, WireReason(int(declined.reason)), declined.text
             )
+            if not isinstance(message, bm.Status):
+                self._fix.copy_decline(link.number, self._as_fix(message), declined)
             return
         self.put(shard, command)
 
@@ -96,6 +98,22 @@ class Orders:
             row["tif"] = message.tif
             row["account"] = self.account(message.account.encode())
         return self._gateway.config.shard_of(message.symbol), row
+
+    def _as_fix(self, message: "bm.NewOrder | bm.Cancel | bm.Replace") -> Message:
+        """Return what a drop copy is to tell of a message, as FIX fields."""
+        fields = {34: str(message.seq), 11: message.cl_ord_id}
+        symbols = self._gateway.symbols.definitions
+        if message.symbol < len(symbols):
+            fields[55] = symbols[message.symbol].name
+        if message.side in {Side.BUY, Side.SELL}:
+            fields[54] = str(message.side)
+        if isinstance(message, bm.NewOrder):
+            msg_type = "D"
+            fields |= {1: message.account, 40: str(message.ord_type), 59: str(message.tif)}
+        else:
+            msg_type = "F" if isinstance(message, bm.Cancel) else "G"
+            fields[41] = message.orig_cl_ord_id
+        return Message(msg_type, [(tag, value.encode()) for tag, value in fields.items()])
 
     # --- both -------------------------------------------------------------------------------------
 

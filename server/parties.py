@@ -91,7 +91,15 @@ class OrderVariants:
         if not first <= session.version <= last:
             parties = b""
         try:
-            number = accounts.variant(base, route, parties, party_min=first, party_max=last)
+            number = accounts.variant(
+                base,
+                route,
+                parties,
+                party_min=first,
+                party_max=last,
+                # An OrderCancelReject has no ThrottleStatus(1609).
+                party_tail=len(_QUEUED) if parties.endswith(_QUEUED) else 0,
+            )
         except OverflowError:
             raise full from None
         known[base, route, parties] = number
@@ -125,6 +133,19 @@ def parties_of(message: Message, version: Version) -> Fields:
         elif tag < USER_DEFINED:
             break
     return found
+
+
+def parties_in(message: Message, own: Version, version: Version, msg_type: str) -> Fields:
+    """Return the parties of a message of version `own` for a report (8, 9) of another version.
+
+    There are none where that version's report cannot have them.
+    """
+    if msg_type == "9" and Version.FIX42 < version < Version.FIX50SP2:
+        return []
+    parties = parties_of(message, own)
+    text = joined(parties)
+    first, last = versions_with(text, own)
+    return parties if len(text) <= PARTIES_MAX and first <= version <= last else []
 
 
 def _members(group: Group) -> Iterator[int]:

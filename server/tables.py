@@ -56,6 +56,7 @@ ACCOUNT_ROW = np.dtype(
         ("party_off", "<i8"),
         ("party_min", "<i8"),
         ("party_max", "<i8"),
+        ("party_tail", "<i8"),  # bytes at their end that only ExecutionReports have
         ("firm", "<i8"),
         ("base", "<i8"),  # number of the account that this one is a variant of, or its own
     ],
@@ -226,6 +227,7 @@ class AccountTable:
         *,
         party_min: Version = Version.FIX40,
         party_max: Version = Version.FIX50SP2,
+        party_tail: int = 0,
     ) -> int:
         """Return the number of the account whose orders' reports carry these fields besides.
 
@@ -235,6 +237,7 @@ class AccountTable:
             base: number of the account, or of a variant of it.
             route: header fields as they go over the wire, SOH behind each.
             parties: body fields likewise, for reports of the versions party_min to party_max.
+            party_tail: bytes at the end of `parties` that are not for an OrderCancelReject.
 
         Raises:
             ValueError: a text is longer than ROUTE_MAX or PARTIES_MAX, or has no SOH at its end.
@@ -258,6 +261,7 @@ class AccountTable:
         row["route_off"], row["route_len"] = self._keep(route), len(route)
         row["party_off"], row["party_len"] = self._keep(parties), len(parties)
         row["party_min"], row["party_max"] = party_min, party_max
+        row["party_tail"] = party_tail
         self.names.append(self.names[base])
         self._variants[key] = number
         return number

@@ -28,12 +28,6 @@ def mass_status(desk: Desk, session: FixSession, body: str) -> Message:
     return desk.take(session, f"35=AF|584=S-1|{body}")
 
 
-def shard_says(desk: Desk, shard: int, *reports: dict[str, Any]) -> None:
-    """Release reports of a shard, and have the gateway take them."""
-    desk.alone.logs[shard].write(*reports)
-    desk.gateway._drain_shard(shard)
-
-
 def to(session: FixSession, message: Message, kind: ReportKind, **values: Any) -> dict[str, Any]:
     """Return a report that answers a message."""
     epoch = int(session.gateway.index.rows[session.number]["epoch"])
@@ -84,14 +78,13 @@ def test_all_orders_are_canceled_in_every_shard_and_counted(desk: Desk, version:
     canceled = {"order_id": 5, "cl_ord_id": b"C-5", "symbol": 0, "side": 2, "ord_type": 2}
     canceled |= {"reason": RejectReason.MASS_CANCEL, "status": OrderStatus.CANCELED}
     end = ReportKind.MASS_CANCELED
-    shard_says(
-        desk,
+    desk.shard_says(
         0,
         to(session, message, ReportKind.CANCELED, **canceled),
         to(session, message, end, qty_lots=1),
     )
     assert [each.msg_type for each in desk.answers(session)] == ["8"]
-    shard_says(desk, 1, to(session, message, end, qty_lots=4))
+    desk.shard_says(1, to(session, message, end, qty_lots=4))
     (report,) = desk.answers(session)
     assert told(report, 35, 11, 530, 531, 532, 533, 54) == {
         **{35: b"r", 11: b"M-1", 530: b"7", 531: b"7"},
@@ -108,7 +101,7 @@ def test_orders_of_a_symbol_are_canceled_in_its_shard_alone(desk: Desk, version:
     message = mass_cancel(desk, session, "530=1|55=PARTS|")
     ((shard, row),) = desk.commands()
     assert (shard, row["symbol"], row["side"]) == (1, 1, 0)
-    shard_says(desk, 1, to(session, message, ReportKind.MASS_CANCELED))
+    desk.shard_says(1, to(session, message, ReportKind.MASS_CANCELED))
     (report,) = desk.answers(session)
     assert told(report, 530, 531, 533, 55) == {530: b"1", 531: b"1", 533: b"0", 55: b"PARTS"}
 
@@ -146,7 +139,7 @@ def test_an_account_narrows_a_mass_cancel_unless_it_has_variants(own_desk: Desk)
     message = mass_cancel(own_desk, session, "530=7|1=ACC|")
     assert [row["account"] for _, row in own_desk.commands()] == [1, 1]
     for shard in (0, 1):
-        shard_says(own_desk, shard, to(session, message, ReportKind.MASS_CANCELED))
+        own_desk.shard_says(shard, to(session, message, ReportKind.MASS_CANCELED))
     assert [each.get(531) for each in own_desk.answers(session)] == [b"7"]
     own_desk.take(session, f"{order(Version.FIX44)}1=ACC|453=1|448=A|447=D|452=3|")
     own_desk.commands()
@@ -164,7 +157,7 @@ def test_a_refusal_by_every_shard_is_told(desk: Desk):
     refusal = {"reason": RejectReason.VENUE_CLOSED, "status": OrderStatus.REJECTED}
     message = mass_cancel(desk, session, "530=7|")
     for shard in (0, 1):
-        shard_says(desk, shard, to(session, message, ReportKind.MASS_CANCELED, **refusal))
+        desk.shard_says(shard, to(session, message, ReportKind.MASS_CANCELED, **refusal))
     (report,) = desk.answers(session)
     assert told(report, 531, 532, 58) == {531: b"0", 532: b"99", 58: b"the venue is closed"}
 
@@ -179,10 +172,10 @@ def test_all_open_orders_are_told_when_every_shard_has_answered(desk: Desk, vers
     assert [(shard, row["symbol"]) for shard, row in desk.commands()] == [(0, -1), (1, -1)]
     end = ReportKind.MASS_STATUS_END
     first = [resting(session, message, number) for number in (1, 2)]
-    shard_says(desk, 1, *first, to(session, message, end, qty_lots=2))
+    desk.shard_says(1, *first, to(session, message, end, qty_lots=2))
     assert desk.answers(session) == []
     other = resting(session, message, 3, symbol=0, price_ticks=5, notional_lo=5000)
-    shard_says(desk, 0, other, to(session, message, end, qty_lots=1))
+    desk.shard_says(0, other, to(session, message, end, qty_lots=1))
     reports = desk.answers(session)
     assert [each.get(11) for each in reports] == [b"C-1", b"C-2", b"C-3"]
     assert [each.get(37) for each in reports] == [b"O1-1", b"O1-2", b"O0-3"]
@@ -204,7 +197,7 @@ def test_without_an_open_order_there_is_one_report(desk: Desk, version: Version)
     message = mass_status(desk, session, "585=1|55=WHOLE|54=2|")
     ((shard, row),) = desk.commands()
     assert (shard, row["symbol"], row["side"]) == (0, 0, 2)
-    shard_says(desk, 0, to(session, message, ReportKind.MASS_STATUS_END))
+    desk.shard_says(0, to(session, message, ReportKind.MASS_STATUS_END))
     (report,) = desk.answers(session)
     assert told(report, 35, 37, 150, 39, 54, 55, 103, 58) == {
         **{35: b"8", 37: b"NONE", 150: b"I", 39: b"8", 54: b"2", 55: b"WHOLE", 103: b"5"},
@@ -227,6 +220,16 @@ def test_a_mass_status_that_is_not_served_is_refused(desk: Desk, version: Versio
     assert report.get(58)
 
 
+def test_the_last_number_processed_is_in_the_header_once(desk: Desk):
+    session = desk.session(Version.FIX44, "LAST")
+    message = mass_status(desk, session, "585=1|55=PARTS|")
+    desk.shard_says(
+        1, resting(session, message, 1), to(session, message, ReportKind.MASS_STATUS_END)
+    )
+    (report,) = desk.answers(session)
+    assert [tag for tag, _ in report.fields].count(369) == 1
+
+
 def test_an_account_narrows_a_mass_status_to_its_variants_too(own_desk: Desk):
     session = own_desk.session(Version.FIX44)
     own_desk.take(session, f"{order(Version.FIX44)}1=ACC|453=1|448=A|447=D|452=3|")
@@ -235,7 +238,7 @@ def test_an_account_narrows_a_mass_status_to_its_variants_too(own_desk: Desk):
     assert [row["account"] for _, row in own_desk.commands()] == [0]
     accounts = (0, 1, int(row["account"]))
     reports = [resting(session, message, 1 + n, account=each) for n, each in enumerate(accounts)]
-    shard_says(own_desk, 1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
+    own_desk.shard_says(1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
     answers = own_desk.answers(session)
     assert [told(each, 11, 911) for each in answers] == [
         {11: b"C-2", 911: b"2"},
@@ -251,7 +254,7 @@ def test_an_answer_of_many_reports_lets_others_have_their_turn(desk: Desk):
     desk.commands()
     count = 500
     reports = [resting(session, message, number) for number in range(1, count + 1)]
-    shard_says(desk, 1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
+    desk.shard_says(1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
     turns = desk.loop.run()
     assert turns >= 10
     answers = desk.answers(session)
@@ -266,7 +269,7 @@ def test_a_session_has_so_many_answers_on_their_way_and_no_more(desk: Desk):
         message = mass_status(desk, session, "585=1|55=PARTS|")
         messages.append(message)
         reports = [resting(session, message, number) for number in range(1, 100)]
-        shard_says(desk, 1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
+        desk.shard_says(1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
     assert len(desk.commands()) == 8
     answers = desk.answers(session)
     assert [each.get(58) for each in answers if each.get(58)] == [b"too many requests at once"]
@@ -298,7 +301,7 @@ def test_shards_answers_in_any_order_are_put_together(desk: Desk, data: Any):
     while first or second:
         source = first if first and (not second or data.draw(st.booleans())) else second
         shard, report = source.pop(0)
-        shard_says(desk, shard, report)
+        desk.shard_says(shard, report)
     answers = desk.answers(session)
     assert sorted(each.get(11) or b"" for each in answers) == sorted(
         name for names in expected.values() for name in names or [b""]
@@ -316,11 +319,11 @@ def test_an_order_may_be_named_by_the_venues_own_identifier(desk: Desk, version:
     assert (shard, row["kind"], row["symbol"]) == (1, CommandKind.MASS_STATUS, 1)
     assert row["orig0"] == 1 << 48 | 2
     reports = [resting(session, message, number) for number in (1, 2, 3)]
-    shard_says(desk, 1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
+    desk.shard_says(1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
     (report,) = desk.answers(session)
     assert told(report, 11, 37, 790, 150, 911) == {11: b"C-2", 37: b"O1-2", 790: b"Q-7", 150: b"I"}
     message = desk.take(session, "35=H|37=O1-9|790=Q-8|55=PARTS|54=1|")
-    shard_says(desk, 1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
+    desk.shard_says(1, *reports, to(session, message, ReportKind.MASS_STATUS_END))
     desk.take(session, "35=H|37=FOREIGN|55=PARTS|54=1|")
     assert [told(each, 37, 39, 790, 103) for each in desk.answers(session)] == [
         {37: b"NONE", 39: b"8", 790: b"Q-8", 103: b"5"},
@@ -339,8 +342,7 @@ def test_a_status_carries_the_requests_own_identifier(desk: Desk, version: Versi
     # Another's answer, and another answer of the same session, go by as ever.
     other = desk.session(Version.FIX42)
     state = resting(session, message, 2) | {"kind": ReportKind.STATUS}
-    shard_says(
-        desk,
+    desk.shard_says(
         1,
         state | {"session": other.number},
         state | {"inbound_seq": 1_000_000},

@@ -1,13 +1,15 @@
 """What the gateway itself says to FIX clients, in every version: each message is good FIX."""
 
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.fix_desk import Desk, cancel, number_of, order, told
 
-from openoutcry.engine.enums import CommandFlag, CommandKind
+from openoutcry.engine.enums import CommandFlag, CommandKind, ReportKind
+from openoutcry.protocol.binary import messages as bm
 from openoutcry.protocol.fix.dictionary import dictionary
 from openoutcry.protocol.fix.message import validate
 from openoutcry.protocol.fix.versions import Version
@@ -128,6 +130,64 @@ def test_a_declined_order_of_an_account_is_copied_once(desk: Desk, version: Vers
         assert told(each, 1, 39) == {1: b"ACC", 39: b"8"}
 
 
+@VERSIONS
+@pytest.mark.parametrize("kind", "DF")
+def test_what_is_declined_has_its_parties(desk: Desk, version: Version, kind: str):
+    session = desk.session(version)
+    parties = "453=1|448=FUND|447=D|452=3|" if version >= Version.FIX43 else "109=FUND|"
+    wrong = {"55": "NOPE"}
+    text = order(version, **wrong) if kind == "D" else cancel(version, kind, **wrong)
+    desk.take(session, f"{text}{parties}")
+    (told_of,) = desk.answers(session)
+    has_none = kind == "F" and Version.FIX43 <= version <= Version.FIX50SP1
+    tag = 448 if version >= Version.FIX43 else 109
+    assert told_of.get(tag) == (None if has_none else b"FUND")
+    copies = desk.answers(desk.gateway.fix.by_number[number_of(desk, "COPY42")])
+    assert [each.get(109) for each in copies] == [b"FUND" if tag == 109 else None]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            bm.NewOrder(5, "B-1", 99, 1, 2, 1, 10, 10, "ACC"),
+            {35: b"8", 11: b"B-1", 1: b"ACC", 54: b"1", 103: b"1", 58: b"there is no symbol 99"},
+        ),
+        (
+            bm.NewOrder(5, "B-1", 1, 1, 2, 1, 10, 10, "NOT YOURS"),
+            {35: b"8", 11: b"B-1", 55: b"PARTS", 103: b"15", 58: b"unknown account NOT YOURS"},
+        ),
+        (
+            bm.Cancel(5, "B-2", "B-1", 99),
+            {35: b"9", 11: b"B-2", 41: b"B-1", 434: b"1", 102: b"1"},
+        ),
+        (
+            bm.Replace(5, "B-2", "B-1", 99, 9, 2, 10, 10),
+            {35: b"9", 11: b"B-2", 41: b"B-1", 434: b"2", 102: b"1"},
+        ),
+        (bm.Status(5, "B-2", 99), {}),
+    ],
+)
+def test_what_a_binary_client_is_declined_is_copied_too(
+    desk: Desk, message: Any, expected: dict[int, bytes], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(desk.gateway.accounts, "_is_open", False)
+    number = number_of(desk, "BINARY")
+    link = MagicMock(number=number)
+    desk.orders.take_binary(link, message)
+    assert link.decline.call_count == 1
+    for name in ("COPY42", "COPYSP2"):
+        copies = desk.answers(desk.gateway.fix.by_number[number_of(desk, name)])
+        assert len(copies) == bool(expected)
+        for each in copies:
+            wanted = dict(expected)
+            if name == "COPY42":
+                wanted |= {tag: b"0" for tag in (103,) if wanted.get(tag) == b"15"}
+            assert told(each, *wanted) == wanted
+            is_marked = name == "COPYSP2" and each.msg_type == "8"
+            assert each.get(797) == (b"Y" if is_marked else None)
+
+
 # --- parties and routes ---------------------------------------------------------------------------
 
 
@@ -197,6 +257,25 @@ def test_parties_are_kept_for_the_versions_that_may_carry_them(
     desk.take(session, f"{order(version, **{'11': 'A-9'})}{parties}")
     assert int(variant(desk)["party_off"]) == int(row["party_off"])
     assert len(desk.gateway.accounts.names) == before
+
+
+@pytest.mark.parametrize("parties", ["", "453=1|448=FUND|447=D|452=3|"])
+def test_that_an_order_was_held_is_told_where_fix_has_it(desk: Desk, parties: str):
+    session = desk.session(Version.FIX50SP2)
+    desk.take(session, f"{order(Version.FIX50SP2)}{parties}", was_held=True)
+    ((_, row),) = desk.commands()
+    told_of = {"session": session.number, "epoch": 1, "order_id": 1, "cl_ord_id": b"A-1"}
+    told_of |= {"symbol": 1, "side": 1, "ord_type": 2, "tif": 1, "account": int(row["account"])}
+    desk.shard_says(
+        1,
+        told_of | {"kind": ReportKind.NEW},
+        told_of
+        | {"kind": ReportKind.CANCEL_REJECTED, "orig_cl_ord_id": b"A-0", "reason": 30}
+        | {"response_to": CommandKind.CANCEL},
+    )
+    new, refused = desk.answers(session)
+    assert (new.get(1609), refused.get(1609)) == (b"1", None)
+    assert new.get(448) == refused.get(448) == (b"FUND" if parties else None)
 
 
 def test_what_is_behind_the_parties_is_not_of_them(desk: Desk):

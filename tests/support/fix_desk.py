@@ -12,7 +12,7 @@ from openoutcry.server.fix_gateway import FixSession
 from openoutcry.server.session_settings import Session
 
 from .fix import seal, to_bytes
-from .gateway_alone import GatewayAlone
+from .gateway_alone import GatewayAlone, frames_of
 
 TIME = "20240808-12:34:56"
 
@@ -62,14 +62,19 @@ class Desk:
             found._use_version(version)
         return found
 
-    def take(self, session: FixSession, text: str) -> Message:
+    def take(self, session: FixSession, text: str, *, was_held: bool = False) -> Message:
         """Have a session take a message that begins with 35; return it."""
         self._seq += 1
         kind, _, body = text.partition("|")
         head = f"{kind}|49={session.comp_id}|56=OPENOUTCRY|34={self._seq}|52={TIME}|"
         message = parse(seal(to_bytes(head + body), session.version.begin_string.encode()))
-        self.orders.take_fix(session, message)
+        self.orders.take_fix(session, message, was_held=was_held)
         return message
+
+    def shard_says(self, shard: int, *reports: dict[str, Any]) -> None:
+        """Release reports of a shard, and have the gateway take them."""
+        self.alone.logs[shard].write(*reports)
+        self.gateway._drain_shard(shard)
 
     def forget(self) -> None:
         """Pass over what was said and put so far."""
@@ -87,11 +92,12 @@ class Desk:
         found = []
         for run in session.session.store.first_time(first, last) if first <= last else ():
             assert run[2] is not None
-            message = parse(run[2])
-            problem = validate(message, dictionary(session.version))
-            assert problem is None, (problem, run[2])
-            assert message.get(8) == session.version.begin_string.encode()
-            found.append(message)
+            for frame in frames_of(run[2]):
+                message = parse(frame)
+                problem = validate(message, dictionary(session.version))
+                assert problem is None, (problem, frame)
+                assert message.get(8) == session.version.begin_string.encode()
+                found.append(message)
         return found
 
     def commands(self) -> list[tuple[int, Any]]:
@@ -122,6 +128,8 @@ def sessions() -> tuple[Session, ...]:
     ]
     return (
         *each,
+        Session(id="BINARY", protocol="binary"),
+        Session(id="LAST", last_msg_seq_num_processed=True),
         Session(id="COPY42", begin_string="FIX.4.2", drop_copy="firm"),
         Session(id="COPY44", drop_copy=("ACC",)),
         Session(id="COPYSP2", begin_string="FIXT.1.1", drop_copy="firm"),
