@@ -97,7 +97,10 @@ class FixSession:
             RowState(gateway.index.rows[self.number]),
             GatewayStore(gateway, self.number),
         )
-        gateway.index.rows[self.number]["profile"] = profile
+        row = gateway.index.rows[self.number]
+        row["profile"] = profile
+        has_last_processed = settings.last_msg_seq_num_processed and version >= Version.FIX42
+        row["sends_last_processed"] = int(has_last_processed)
         gateway.set_comp_ids(self.number, self.comp_id, version)
 
     def receive(self, frame: bytes | Message) -> None:

@@ -31,6 +31,8 @@ SESSIONS = [
     {"id": "CHANGE", "begin_string": "FIXT.1.1", "password": "change-secret"},
     {"id": "STRICT", "heartbeat_min_s": 5, "heartbeat_max_s": 60, "reset_allowed": False},
     {"id": "TESTING", "test_message_indicator": True},
+    {"id": "LASTS", "last_msg_seq_num_processed": True},
+    {"id": "LASTS", "begin_string": "FIX.4.1", "last_msg_seq_num_processed": True},
     {"id": "OPEN"},
     {"id": "BINARY", "protocol": "binary", "password_hash": hash_password(b"binary-secret")},
 ]
@@ -274,6 +276,19 @@ def test_a_session_s_own_limits(closed_venue: Venue, comp_id: str, body: str, te
         refused = peer.receive(is_numbered=False)
         assert refused.kind == "5"
         assert text in refused[58]
+
+
+def test_the_last_number_processed_stands_in_every_header(closed_venue: Venue):
+    with FixPeer(closed_venue.port("fix"), "LASTS") as peer:
+        assert peer.log_on()[369] == "1"
+        peer.new("o", "AAPL", "1", 10, "10.00")
+        assert peer.receive().pick(35, 369) == ["8", "2"]
+        peer.send("1", "112=x|")
+        assert peer.receive().pick(35, 369) == ["0", "3"]
+        peer.send("2", "7=2|16=2|")
+        assert peer.receive(is_numbered=False).pick(35, 34, 43, 369) == ["8", "2", "Y", "4"]
+    with FixPeer(closed_venue.port("fix"), "LASTS", begin="FIX.4.1") as old:
+        assert old.log_on().get(369) is None
 
 
 # --- a second connection --------------------------------------------------------------------------
