@@ -114,7 +114,7 @@ def test_versions_of_a_session(tmp_path: Path, settings: dict[str, Any], version
             "A binary session has no such setting, only a FIX one - at `$.firms[0].sessions[0]",
         ),
         ({"protocol": "binary", "username": "u"}, "A binary session has no such setting"),
-        ({"pasword": "x"}, "Unknown key `pasword`, did you mean `password`?"),
+        ({"heartbeat_mins": 1}, "Unknown key `heartbeat_mins`, did you mean `heartbeat_min_s`?"),
     ],
 )
 def test_a_mistake_is_explained(tmp_path: Path, settings: dict[str, Any], expected: str):
