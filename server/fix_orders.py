@@ -72,6 +72,9 @@ class FixOrders:
         """Return a message's command and its shard; raise Declined, or Incomplete."""
         kind = KINDS[message.msg_type]
         row = self._orders.command(kind, session.number, message.seq_num or 0)
+        if kind in {CommandKind.CANCEL, CommandKind.REPLACE} and message.get(41) is None:
+            # FIX 5.0 SP1 and SP2 leave it to OrderID(37) alone, by which shards do not find orders.
+            raise Incomplete("OrigClOrdID(41) is required here")
         row["cl_ord_id"] = message.get(11) or b""
         row["orig_cl_ord_id"] = message.get(41) or b""
         is_order = kind in {CommandKind.NEW, CommandKind.REPLACE}

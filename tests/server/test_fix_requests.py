@@ -130,6 +130,22 @@ def test_a_declined_order_of_an_account_is_copied_once(desk: Desk, version: Vers
         assert told(each, 1, 39) == {1: b"ACC", 39: b"8"}
 
 
+@pytest.mark.parametrize("kind", "FG")
+@pytest.mark.parametrize("version", [Version.FIX50SP1, Version.FIX50SP2])
+def test_an_order_is_canceled_by_its_clients_identifier(desk: Desk, version: Version, kind: str):
+    session = desk.session(version)
+    text = cancel(version, kind).replace("41=A-1|", "37=O1-1|")
+    assert validate(desk.take(session, text), dictionary(version)) is None
+    (refused,) = desk.answers(session)
+    assert told(refused, 35, 372, 379, 380) == {
+        35: b"j",
+        372: kind.encode(),
+        379: b"A-2",
+        380: b"5",
+    }
+    assert desk.commands() == []
+
+
 @VERSIONS
 @pytest.mark.parametrize("kind", "DF")
 def test_what_is_declined_has_its_parties(desk: Desk, version: Version, kind: str):

@@ -64,12 +64,16 @@ class Desk:
 
     def take(self, session: FixSession, text: str, *, was_held: bool = False) -> Message:
         """Have a session take a message that begins with 35; return it."""
+        message = self.frame(session, text)
+        self.orders.take_fix(session, message, was_held=was_held)
+        return message
+
+    def frame(self, session: FixSession, text: str) -> Message:
+        """Return the next message of a session's client."""
         self._seq += 1
         kind, _, body = text.partition("|")
         head = f"{kind}|49={session.comp_id}|56=OPENOUTCRY|34={self._seq}|52={TIME}|"
-        message = parse(seal(to_bytes(head + body), session.version.begin_string.encode()))
-        self.orders.take_fix(session, message, was_held=was_held)
-        return message
+        return parse(seal(to_bytes(head + body), session.version.begin_string.encode()))
 
     def shard_says(self, shard: int, *reports: dict[str, Any]) -> None:
         """Release reports of a shard, and have the gateway take them."""
