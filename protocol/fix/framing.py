@@ -2,7 +2,9 @@
 
 A frame is `8=…|9=n|`, n bytes that begin with `35=`, and `10=ddd|`. What cannot become one is
 garbled as soon as a byte shows it. Reading goes on behind the `10=` field that follows the claimed
-length, else at the next `8=FIX`; a part of `8=FIX` at the end of what was received is kept.
+length, wherever that is, else at the next `8=FIX`; a part of `8=FIX` at the end of what was
+received is kept. Such a field is waited for as long as a message may be: however the bytes come in,
+they are cut alike.
 """
 
 from typing import Any
@@ -92,28 +94,22 @@ def _any_begin(pos: int, end: int) -> tuple[int, int]:
 
 
 @kernel
-def _odd_trailer(pos: int, end: int) -> tuple[int, int]:
-    """Judge `|10=ddd|` at pos that is not all there or not right: (status, where to go on or 0)."""
-    for i in range(len(_CHECK_SUM)):
-        if pos + i == end:
-            return PARTIAL, 0
-        if load_byte(pos + i) != _CHECK_SUM[i]:
-            return GARBLED, 0
-    pos += len(_CHECK_SUM)
-    for i in range(3):
-        if pos + i == end:
-            return PARTIAL, 0
-        if not 0 <= load_byte(pos + i) - _ZERO <= 9:
+def _odd_trailer(pos: int, end: int, last: int) -> tuple[int, int]:
+    """Find the next `|10=…|` from pos on, not beyond `last`: (status, where to go on or 0)."""
+    stop = min(end, last)
+    while pos + len(_CHECK_SUM) <= stop:
+        i = 0
+        while i < len(_CHECK_SUM) and load_byte(pos + i) == _CHECK_SUM[i]:
+            i += 1
+        if i == len(_CHECK_SUM):
+            pos += i
+            while pos < stop:
+                pos += 1
+                if load_byte(pos - 1) == _SOH:
+                    return GARBLED, pos
             break
-    else:
-        if pos + 3 == end:
-            return PARTIAL, 0
-    stop = pos
-    while stop < end:
-        stop += 1
-        if load_byte(stop - 1) == _SOH:
-            return GARBLED, stop
-    return GARBLED, next_begin(pos, end)
+        pos += 1
+    return (GARBLED if end >= last else PARTIAL), 0
 
 
 @inline_kernel
@@ -182,9 +178,9 @@ def find_frame(start: int, end: int, max_bytes: int) -> tuple[int, int, int, int
     if claimed < 0:
         if body_end > end:
             return PARTIAL, frame_end, 0, 0, NO_BEGIN
-        status, resume = _odd_trailer(body_end - 1, end)
+        status, resume = _odd_trailer(body_end - 1, end, start + max_bytes)
         if status == PARTIAL:
-            return PARTIAL, frame_end, 0, 0, NO_BEGIN
+            return PARTIAL, frame_end if end < frame_end else 0, 0, 0, NO_BEGIN
         if resume == 0:
             resume = next_begin(start + 1, end)
         return GARBLED, resume, 0, 0, NO_BEGIN

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 _HEAD = re.compile(rb"8=FIX[^\x01]{1,13}\x019=(\d{1,9})\x01")
 # What may still become a head when more bytes come.
 _PART_OF_HEAD = re.compile(rb"8(=(F(I(X([^\x01]{1,13}(\x01(9(=(\d{1,9})?)?)?)?)?)?)?)?)?")
-_TRAILER = re.compile(rb"10=\d{3}\x01")
+_TRAILER = re.compile(rb"\x0110=\d{3}\x01")
+_ODD_TRAILER = re.compile(rb"\x0110=[^\x01]*\x01")
 _TRAILER_BYTES = 7
 
 
@@ -52,12 +53,14 @@ class FrameReader:
         if not b"35=".startswith(bytes(buffer[head.end() : head.end() + 3])):
             self._drop(0)
             return None
-        if len(buffer) < end:
-            return b""
         body_end = end - _TRAILER_BYTES
-        if buffer[body_end - 1] != 1 or not _TRAILER.fullmatch(buffer, body_end, end):
-            is_trailer = buffer.startswith(b"10=", body_end) and buffer[body_end - 1] == 1
-            self._drop(buffer.find(1, body_end) + 1 if is_trailer else 0)
+        if len(buffer) < body_end:
+            return b""
+        if not _TRAILER.match(buffer, body_end - 1):
+            odd = _ODD_TRAILER.search(buffer, body_end - 1, self.max_frame_bytes)
+            if odd is None and len(buffer) < self.max_frame_bytes:
+                return b""
+            self._drop(0 if odd is None else odd.end())
             return None
         if sum(buffer[:body_end]) & 0xFF != int(buffer[body_end + 3 : end - 1]):
             self._drop(end)

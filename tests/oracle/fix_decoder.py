@@ -20,7 +20,8 @@ _HEAD = re.compile(rb"8=FIX[^\x01]{0,13}\x019=([0-9]{1,9})\x01")
 _PART_OF_HEAD = re.compile(
     rb"8(?:=(?:F(?:I(?:X(?:[^\x01]{0,13}(?:\x01(?:9(?:=([0-9]{0,9}))?)?)?)?)?)?)?)?"
 )
-_PART_OF_TRAILER = re.compile(rb"\x01(?:1(?:0(?:=(?:[0-9]{0,3}|[0-9]{3}\x01))?)?)?")
+_TRAILER = re.compile(rb"\x0110=[0-9]{3}\x01")
+_ODD_TRAILER = re.compile(rb"\x0110=[^\x01]*\x01")
 
 #: Tags with which a message stays on the order path.
 PLAIN_TAGS = frozenset(
@@ -69,14 +70,14 @@ def find_frame(data: bytes, max_bytes: int) -> Decoded:
         return garbled
     if len(data) < max(head.end() + 3, body_end):
         return Decoded(PARTIAL, end)
-    trailer = data[body_end - 1 : end]
-    if not _PART_OF_TRAILER.fullmatch(trailer):
-        if not trailer.startswith(b"\x0110="):
-            return garbled
-        soh = data.find(1, body_end + 3)
-        return Decoded(GARBLED, soh + 1 if soh >= 0 else next_begin(data, body_end + 3))
-    if len(trailer) < 8:
-        return Decoded(PARTIAL, end)
+    if not _TRAILER.match(data, body_end - 1):
+        # Wherever the next one is, and however long: the frame ends there, and is garbled.
+        odd = _ODD_TRAILER.search(data[:max_bytes], body_end - 1)
+        if odd is not None:
+            return Decoded(GARBLED, odd.end())
+        return (
+            garbled if len(data) >= max_bytes else Decoded(PARTIAL, end if len(data) < end else 0)
+        )
     if int(data[end - 4 : end - 1]) != sum(data[:body_end]) % 256:
         return Decoded(GARBLED, end)
     return Decoded(OTHER, end)

@@ -65,10 +65,11 @@ def test_every_cut_and_every_other_byte_at_the_head(begin):
 @pytest.mark.parametrize("spoiled", range(len(GOOD)))
 def test_every_spoiled_byte_of_an_order_is_garbled(spoiled):
     data = GOOD[:spoiled] + bytes([GOOD[spoiled] ^ 0x04]) + GOOD[spoiled + 1 :]
-    got = run_kernel(data)
-    assert got == find_frame(data, MAX_BYTES)
-    # A spoiled BodyLength may claim more bytes than are there.
-    assert got.status == GARBLED or (got.status == PARTIAL and data[:12] == GOOD[:12])
+    # What spoils BodyLength or CheckSum may leave the frame without an end, until so many came.
+    for more in (b"", GOOD, GOOD * (MAX_BYTES // len(GOOD) + 1)):
+        got = run_kernel(data + more)
+        assert got == find_frame(data + more, MAX_BYTES)
+        assert got.status == GARBLED or (got.status == PARTIAL and len(data + more) < MAX_BYTES)
 
 
 def test_nothing_is_partial():
@@ -143,17 +144,31 @@ def test_a_checksum_over_255_is_wrong():
     assert scan(data) == (GARBLED, len(data))
 
 
-def test_a_checksum_field_without_end_goes_on_at_the_next_begin():
+def test_a_checksum_field_goes_on_to_its_end():
     data = GOOD[:-7] + b"10=1234"
-    assert scan(data) == (GARBLED, len(data))
-    assert scan(data + b"8=FI") == (GARBLED, len(data))
+    assert scan(data) == (PARTIAL, 0)
+    assert scan(data + b"8=FIX.4.4\x01") == (GARBLED, len(data) + 10)
+
+
+def test_a_frame_without_end_goes_on_at_the_next_begin_when_it_may_not_be_longer():
+    for tail in (b"10=1234", b"", b"11=5\x01"):
+        data = GOOD[:-7] + tail
+        more = b"x" * (300 - len(data) - 1)
+        assert scan(data + more, max_bytes=300) == (PARTIAL, 0)
+        assert scan(data + more + b"x", max_bytes=300) == (GARBLED, 300)
+        assert scan(data + b"8=FIX.4.4" + more, max_bytes=300) == (GARBLED, len(data))
+        assert scan(data + more + b"x\x0110=123\x01", max_bytes=300) == (GARBLED, 308)
 
 
 @pytest.mark.parametrize("difference", [-100, -20, -7, -1, 1, 7, 20, 100])
-def test_a_wrong_body_length_goes_on_at_the_next_begin(difference):
+def test_a_wrong_body_length_goes_on_behind_the_checksum_that_follows(difference):
     body = to_bytes(NEW_ORDER)
     data = with_sum(f"8=FIX.4.4|9={len(body) + difference}|{NEW_ORDER}")
-    assert scan(data + GOOD + GOOD) == (GARBLED, len(data))
+    end = len(data) + (len(GOOD) if difference > 0 else 0)
+    assert scan(data + GOOD + GOOD) == (GARBLED, end)
+    # However the bytes come.
+    for cut in range(len(data) - 7, end):
+        assert scan((data + GOOD)[:cut])[0] == PARTIAL
 
 
 @pytest.mark.parametrize(
