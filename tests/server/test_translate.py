@@ -111,7 +111,14 @@ def test_no_report_is_longer_than_is_said():
             row[f"{name}{i}"] = 0x58585858 if i == 4 else 0x5858585858585858
     for name in ("price", "last_px", "avg_px", "order_qty", "last_qty", "leaves_qty", "cum_qty"):
         row[name] = -(1 << 63)
-    for name in ("seq_num", "order_id", "exec_id", "trade_id", "transact_time_ns"):
+    for name in (
+        "seq_num",
+        "last_processed",
+        "order_id",
+        "exec_id",
+        "trade_id",
+        "transact_time_ns",
+    ):
         row[name] = (1 << 63) - 1
     for name in ("price_scale", "qty_scale", "avg_px_scale"):
         row[name] = 18
@@ -132,4 +139,4 @@ def test_no_report_is_longer_than_is_said():
         for encode in (encode_execution_report, encode_cancel_reject):
             end = encode(out, 0, sessions, 0, texts, lengths, time_cache(), rows, 0)
             longest = max(longest, end)
-    assert LARGEST_REPORT - 64 < longest <= LARGEST_REPORT
+    assert LARGEST_REPORT - 64 < longest <= LARGEST_REPORT, longest
