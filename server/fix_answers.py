@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from openoutcry.protocol.fix.dictionary import dictionary
+from openoutcry.protocol.fix.encode import ROUTE_MAX
 from openoutcry.protocol.fix.formats import value_fault
 from openoutcry.protocol.fix.message import Message, parse
 from openoutcry.protocol.fix.outbox import route_back
@@ -46,11 +47,13 @@ def fitting(version: Version, msg_type: str, fields: Iterable[tuple[int, bytes]]
 
 
 def route_of_answer(version: Version, message: Message) -> Fields:
-    """Return the header fields that lead an answer back to who sent a message."""
+    """Return the header fields that lead an answer back to who sent a message.
+
+    There are none where they are longer than those of an order may be.
+    """
     tags = dictionary(version).header_tags
-    return [
-        (tag, value) for tag, value in route_back(message) if tag in tags and len(value) <= ECHO_MAX
-    ]
+    route = [field for field in route_back(message) if field[0] in tags]
+    return route if len(joined(route)) <= ROUTE_MAX else []
 
 
 def text_of(text: str) -> bytes:

@@ -27,6 +27,7 @@ from openoutcry.protocol.fix.versions import Version
 Fields = Iterable[tuple[int, bytes]]
 
 _ADMINISTRATIVE = frozenset("012345A")
+_ROUTE_VALUE_MAX = 256
 _BY_APPL_VER_ID = {version.appl_ver_id: version for version in Version if version.is_fixt}
 
 
@@ -120,7 +121,12 @@ class SessionCore:
         return self.config.header
 
     def _route_back(self, message: Message) -> Fields:
-        return [field for field in route_back(message) if field[0] in self.facts.header_tags]
+        # Longer values would make an answer larger than any other message of ours.
+        return [
+            (tag, value)
+            for tag, value in route_back(message)
+            if tag in self.facts.header_tags and len(value) <= _ROUTE_VALUE_MAX
+        ]
 
     # -- numbers
 

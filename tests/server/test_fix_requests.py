@@ -11,6 +11,7 @@ from support.fix_desk import Desk, cancel, number_of, order, told
 from openoutcry.engine.enums import CommandFlag, CommandKind, ReportKind
 from openoutcry.protocol.binary import messages as bm
 from openoutcry.protocol.fix.dictionary import dictionary
+from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES
 from openoutcry.protocol.fix.message import validate
 from openoutcry.protocol.fix.versions import Version
 
@@ -347,6 +348,20 @@ def test_another_firm_cannot_be_delivered_to(desk: Desk, version: Version):
     assert refused.msg_type == "j"
     code = b"0" if version == Version.FIX42 else b"7"
     assert told(refused, 372, 379, 380) == {372: b"D", 379: b"A-1", 380: code}
+
+
+@pytest.mark.parametrize(("length", "is_led_back"), [(200, True), (3000, False)])
+def test_an_answer_is_never_larger_than_a_report_can_be(desk: Desk, length: int, is_led_back: bool):
+    session = desk.session(Version.FIX44)
+    route = f"115={'F' * length}|"
+    desk.take(session, f"35=D|{route}128=ELSEWHERE|{order(Version.FIX44)[5:]}")
+    desk.take(session, f"35=D|{route}{order(Version.FIX44, **{'55': 'NOPE'})[5:]}")
+    desk.take(session, f"35=q|{route}11=M|530=2|60=20240808-12:34:56|")
+    desk.take(session, f"35=x|{route}320=R|559=4|")
+    answers = desk.answers(session)
+    assert [each.msg_type for each in answers] == ["j", "8", "r", "y"]
+    assert all(len(each.frame) < MAX_REPORT_BYTES for each in answers)
+    assert [each.get(128) is not None for each in answers] == [is_led_back] * 4
 
 
 @pytest.mark.parametrize(("name", "code"), [("COPY42", b"0"), ("COPY44", b"6"), ("COPYSP2", b"6")])
