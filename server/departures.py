@@ -56,6 +56,8 @@ class Departures:
         gateway = self._gateway
         log.info("orders canceled, the client is gone: session=%d flags=%d", session, flags)
         gateway.fix.discard_held(session)
+        # No bytes asked for this: the latency counts from here.
+        gateway.recv_ns = gateway.monotonic_ns()
         for shard in range(len(gateway.config.shards)):
             row = gateway.orders.command(CommandKind.MASS_CANCEL, session, 0)
             row["symbol"] = -1

@@ -234,6 +234,8 @@ class FixSession:
         self._is_release_due = False
         assert self.throttle is not None
         now_ms = self.gateway.now_ms()
+        # Their latency counts from their turn: they were to wait.
+        self.gateway.recv_ns = self.gateway.monotonic_ns()
         while (message := self.throttle.release(now_ms)) is not None:
             self.gateway.orders.take_fix(self, message, was_held=True)
         self._plan_release(now_ms)
