@@ -117,8 +117,7 @@ class FuzzPeer:
             data = re.sub(rb"\x01%d=[^\x01]*" % tag, f"\x01{tag}={value}".encode(), data)
         if rng.random() < 0.7:
             data = re.sub(rb"\x0155=[^\x01]*", b"\x0155=" + symbol.encode(), data)
-        body = data[data.index(b"35=") : -7]
-        return seal(body, self.version.begin_string.encode())
+        return seal(data[data.index(b"35=") : -7], self.version.begin_string.encode())
 
     # --- in ---------------------------------------------------------------------------------------
 

@@ -187,9 +187,9 @@ def texts(folder: Path) -> dict[str, str]:
 
 
 def _code_lines(codes: dict[int, dict[str, str]]) -> Iterator[str]:
-    # MsgTypes are told by the names of messages.
+    # BeginString says it itself, MsgType by the message's name.
     for tag, names in sorted(codes.items()):
-        if tag != 35:
+        if tag not in (8, 35):
             pairs = (f"{code}={names[code]}" for code in sorted(names, key=_code_order))
             yield " ".join([str(tag), *pairs])
 
