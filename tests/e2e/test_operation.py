@@ -387,8 +387,13 @@ def test_a_full_disk_declines_new_orders_and_serves_cancels(tmp_path: Path):
             n += 200
             assert n < 60_000
         assert set(refused) == {RejectReason.LOG_CAPACITY}
-        client.cancel("c", accepted[0], "AAPL")
-        assert client.report().kind == ReportKind.CANCELED
+        # A busy machine may notice the lack of room before the first order, or after thousands.
+        client.cancel("c", accepted[0] if accepted else "o0", "AAPL")
+        answer = client.report()
+        if accepted:
+            assert answer.kind == ReportKind.CANCELED
+        else:
+            assert answer.reason == RejectReason.UNKNOWN_ORDER
         assert "no new segment" in venue.log()
         client.log_out()
 
