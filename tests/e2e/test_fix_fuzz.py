@@ -4,6 +4,7 @@ Each damaged message is judged by the plain-Python decoder as well: what the ven
 agree. `make fuzz` sends many more.
 """
 
+import contextlib
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from oracle.fix_decoder import decode
 from support.bystander import Bystander
 from support.fix_fuzz import mutate
 from support.fix_socket import FuzzPeer
-from support.peers import FixReport
+from support.peers import Closed, FixReport
 from support.venue import Venue
 
 from openoutcry.protocol.fix.dictionary import Dictionary
@@ -177,3 +178,41 @@ def test_fuzz_reordered_and_repeated_messages_are_taken_once_in_order(
             if answer.kind != "2":
                 answers.append(answer.pick(35, 11, 39))
         assert answers == [["8", name, "0"] for name in names.values()]
+
+
+def drain(client: FuzzPeer) -> int:
+    """Take what comes until nothing does; begin anew where that was the end. Return how much."""
+    count = 0
+    while True:
+        try:
+            client.receive(0.03)
+            count += 1
+        except TimeoutError:
+            return count
+        except Closed:
+            client.reset()
+            return count
+
+
+def test_fuzz_two_sessions_in_one_book_see_only_their_own(client: FuzzPeer, symbol: str):
+    rng = random.Random(17 + client.version)
+    name = f"{client.comp_id}-OTHER"
+    client.others = (*client.others, name.encode())
+    other = FuzzPeer(client.port, name, client.version, (BYSTANDER, f"{client.comp_id}.O"))
+    came = 0
+    for _ in range(10 * SCALE):
+        for each in (client, other):
+            data = b""
+            for number in range(20):
+                good = each.random_message(rng, symbol, f"{each.comp_id}.O{number}")
+                data += mutate(rng, good) if rng.random() < 0.3 else good
+                each.next_out += 1
+            places = sorted(rng.choices(range(len(data)), k=rng.randrange(6)))
+            for first, last in zip([0, *places], [*places, len(data)], strict=True):
+                with contextlib.suppress(Closed):
+                    each.peer.raw(data[first:last])
+        for each in (client, other):
+            came += drain(each)
+            each.reset()
+    other.close()
+    assert came > 100 * SCALE

@@ -30,11 +30,13 @@ class FuzzPeer:
         self.version = version
         self.facts = dictionary(version)
         self.peer: FixPeer
-        self._others = tuple(other.encode() for other in others)
+        self.others = tuple(other.encode() for other in others)
         self._tests = 0
         self.next_out = 1
         #: The number due next from the venue.
         self.next_in = 1
+        #: A ResendRequest was sent on this connection.
+        self.has_asked_again = False
         self.reset()
 
     # --- connection -------------------------------------------------------------------------------
@@ -56,6 +58,7 @@ class FuzzPeer:
         if hasattr(self, "peer"):
             self.peer.close()
         deadline = time.monotonic() + 10
+        self.has_asked_again = False
         while True:
             # The venue may not yet have seen the end of the connection before.
             self.next_in = 1
@@ -103,18 +106,24 @@ class FuzzPeer:
         times = f"60={stamp}|" if self.version >= Version.FIX42 else ""
         return f"11={cl_ord_id}|{handling}55={symbol}|54=1|{times}38=10|40=2|44=1.00|59=0|"
 
-    def random_message(self, rng: random.Random, symbol: str) -> bytes:
-        """Return a good message with the number due next, mostly an order of some kind."""
+    def random_message(self, rng: random.Random, symbol: str, cl_ord_id: str = "") -> bytes:
+        """Return a good message with the number due next, mostly an order of some kind.
+
+        `cl_ord_id` is its ClOrdID, by default a random one.
+        """
         if rng.random() < 0.15:
             kind, body = rng.choice([
                 ("0", ""), ("0", "112=x|"), ("1", "112=TEST|"), ("2", "7=1|16=0|"),
                 ("4", f"123=Y|36={self.next_out + 1}|"), ("3", "45=1|"),
             ])  # fmt: skip
+            self.has_asked_again = self.has_asked_again or kind == "2"
             return self.frame(kind, body, seq=self.next_out)
         data = random_order(rng, self.facts)
         now = utc()
         for tag, value in ((49, self.comp_id), (56, "OPENOUTCRY"), (34, self.next_out), (52, now)):
             data = re.sub(rb"\x01%d=[^\x01]*" % tag, f"\x01{tag}={value}".encode(), data)
+        if cl_ord_id:
+            data = re.sub(rb"\x0111=[^\x01]*", f"\x0111={cl_ord_id}".encode(), data)
         if rng.random() < 0.7:
             data = re.sub(rb"\x0155=[^\x01]*", b"\x0155=" + symbol.encode(), data)
         return seal(data[data.index(b"35=") : -7], self.version.begin_string.encode())
@@ -126,7 +135,7 @@ class FuzzPeer:
         answer = self.peer.receive(timeout_s, is_numbered=False)
         problem = validate(answer.message, self.facts)
         assert problem is None, (problem, answer.message.frame)
-        for other in self._others:
+        for other in self.others:
             assert other not in answer.message.frame, answer.message.frame
         number = int(answer[34])
         if answer.get(43) == "Y":
@@ -136,6 +145,10 @@ class FuzzPeer:
         elif answer.kind == "A":
             # It may begin anew; else, what was sent while nobody was there has its numbers.
             assert number >= self.next_in or answer.get(141) == "Y", answer.message.frame
+            self.next_in = number + 1
+        elif answer.kind in "35" and self.has_asked_again:
+            # A session that ends within a resend: what was held back is stored, with its numbers.
+            assert number >= self.next_in, answer.message.frame
             self.next_in = number + 1
         else:
             assert number == self.next_in, (self.next_in, answer.message.frame)
