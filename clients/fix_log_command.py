@@ -229,7 +229,7 @@ def fix_log(
     )
     view = View(version_named(label))
     show = view.as_json if is_json else view.long if is_long else view.one_line
-    entries = follow(files[0]) if is_followed else _all(files)
+    entries = _seen_by(view, follow(files[0]) if is_followed else _all(files))
     if order is not None:
         if is_followed:
             chain = Chain(order)
@@ -239,7 +239,6 @@ def fix_log(
     is_any_wrong = False
     with suppress(KeyboardInterrupt):
         for entry in entries:
-            # Every Logon counts for what follows, shown or not.
             name = "" if entry.is_garbled else view.name(entry)
             if is_judged:
                 view.judge(entry)
@@ -250,6 +249,13 @@ def fix_log(
                     sys.stdout.flush()
     if is_judged and is_any_wrong:
         sys.exit(1)
+
+
+def _seen_by(view: View, entries: Iterable[LogEntry]) -> Iterator[LogEntry]:
+    """Have every Logon count for what follows, shown or not."""
+    for entry in entries:
+        view.version(entry)
+        yield entry
 
 
 def _all(files: tuple[Path, ...]) -> Iterator[LogEntry]:

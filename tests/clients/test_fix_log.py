@@ -230,6 +230,9 @@ def test_fixt_is_read_by_the_version_of_its_logon():
     view = View()
     found = entries(logon + message("35=0", "FIXT.1.1"))
     assert [view.version(entry).label for entry in found] == ["FIX.5.0", "FIX.5.0"]
+    order = message("35=D|11=a|55=MSFT|54=1|38=5|40=1", "FIXT.1.1")
+    (line,) = run(logon + order, "--order", "a", "--json").splitlines()
+    assert json.loads(line)["version"] == "FIX.5.0"
     (other,) = entries(message("35=0", "FIXT.1.1"))
     assert View().version(other).label == "FIX.5.0SP2"
 
