@@ -26,8 +26,8 @@ _CHECK_SUM = re.compile(rb"\x0110=([0-9]{3})(?=[\x01\r\n ]|$)")
 _TAG = re.compile(rb"[0-9]{1,9}")
 _TRAILER_BYTES = 7
 _MASK = b"***"
-#: How the venue's message log begins to tell of what it has not.
-_HOLE = b"not logged: "
+#: How the venue's message log tells of what it has not.
+_HOLE = re.compile(rb"# (not logged: [0-9]+ chunks, [0-9]+ bytes; [a-z ]+)$")
 
 _TIME = re.compile(
     rb"([0-9]{4})[-/]?([0-9]{2})[-/]?([0-9]{2})[-T ]"
@@ -139,9 +139,9 @@ def _between(data: bytes) -> Iterator[LogEntry]:
     """Yield the lines between messages that look like parts of one; others are none of FIX."""
     for line in data.split(b"\n"):
         text = line.strip(b"\x01\r ")
-        hole = line.find(_HOLE)
-        if hole >= 0:
-            yield _garbled(text, line[hole:].decode("latin-1"))
+        hole = _HOLE.search(line)
+        if hole is not None:
+            yield _garbled(text, hole[1].decode())
         elif b"\x01" in text and b"=" in text:
             yield _garbled(text, "no beginning of a message")
 

@@ -136,6 +136,14 @@ def test_garbled_messages_are_shown_as_such():
     ]
 
 
+def test_what_a_message_log_has_not_is_shown():
+    note = b"20260102-10:00:00.000000 # not logged: 3 chunks, 700 bytes; the queue was full\n"
+    hole, order = entries(note + ORDER)
+    assert hole.faults == ["not logged: 3 chunks, 700 bytes; the queue was full"]
+    assert order.faults == []
+    assert entries(b"not logged: \x01\n") == []
+
+
 @pytest.mark.parametrize("options", [[], ["--long"], ["--json"], ["--validate"]])
 def test_passwords_are_never_shown(options: list[str]):
     old = encode_message(
