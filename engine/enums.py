@@ -124,6 +124,8 @@ class RejectReason(IntEnum):
     PRICE_NOT_ALLOWED = 11
     UNKNOWN_ACCOUNT = 12
     SYMBOL_EXISTS = 13
+    #: The request asks for something that the venue does not do.
+    UNSUPPORTED_FIELD = 14
     # Cancel, replace and status
     UNKNOWN_ORDER = 30
     TOO_LATE_TO_CANCEL = 31

@@ -84,7 +84,7 @@ class FixOrders:
             for tag, field in _UNSERVED.items():
                 if message.get(tag) is not None:
                     raise Declined(
-                        RejectReason.UNSUPPORTED_ORDER_TYPE, f"{field}({tag}) is not supported"
+                        RejectReason.UNSUPPORTED_FIELD, f"{field}({tag}) is not supported"
                     )
         number = self.symbol(message)
         symbol = self._gateway.symbols.definitions[number]
@@ -106,6 +106,26 @@ class FixOrders:
         elif is_order:
             raise Declined(RejectReason.QTY_OUT_OF_RANGE, "OrderQty(38) is required")
         _fill_price(row, kind, message.get(44), symbol)
+        return self._gateway.config.shard_of(number), row
+
+    def declined_request(
+        self, session: "FixSession", message: Message, declined: Declined
+    ) -> tuple[int, Any] | None:
+        """Return the command by which a shard declines a request about an order, and the shard.
+
+        It tells how the order stands, which the gateway does not know. None where it is no such
+        request, or its symbol is none.
+        """
+        kind = KINDS[message.msg_type]
+        number = self._gateway.symbols.numbers.get(message.get(55) or b"")
+        if kind not in {CommandKind.CANCEL, CommandKind.REPLACE} or number is None:
+            return None
+        row = self._orders.command(kind, session.number, message.seq_num or 0)
+        row["cl_ord_id"] = message.get(11) or b""
+        row["orig_cl_ord_id"] = message.get(41) or b""
+        row["symbol"] = number
+        row["side"] = _code(message.get(54))
+        row["reject_reason"] = declined.reason
         return self._gateway.config.shard_of(number), row
 
     def symbol(self, message: Message) -> int:

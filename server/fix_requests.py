@@ -79,7 +79,11 @@ class FixRequests:
                 return
             shard, row = self._fix_orders.command(session, message, was_held=was_held)
         except Declined as declined:
-            self._declines.decline(session, message, declined)
+            request = self._fix_orders.declined_request(session, message, declined)
+            if request is None:
+                self._declines.decline(session, message, declined)
+            else:
+                self._orders.put(*request)
             return
         except Incomplete as incomplete:
             reason = BusinessRejectReason.CONDITIONALLY_REQUIRED_FIELD_MISSING

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.peers import BinaryPeer, FixPeer
+from support.peers import BinaryPeer, FixPeer, utc
 from support.venue import Venue, wait_for
 
 from openoutcry.protocol.binary.enums import OrderStatus, RejectReason, ReportKind
@@ -25,6 +25,30 @@ def told(report: ExecutionReport) -> str:
 
 
 # --- FIX ---
+
+
+@pytest.mark.parametrize(
+    ("qty", "price", "extra", "text"),
+    [
+        (15, "10.00", "", "quantity is not a multiple of the symbol's lot"),
+        (20, "10.01", "", "price is not a multiple of the symbol's tick"),
+        (20, "10.00", "18=6|", "a field asks for what this venue does not do"),
+    ],
+)
+def test_a_declined_replace_tells_how_the_order_stands(
+    fix: MakeFix, symbol: str, qty: int, price: str, extra: str, text: str
+):
+    client = fix()
+    client.new("d1", symbol, "1", 10, "10.00")
+    order_id = client.receive()[37]
+    body = f"41=d1|11=d2|55={symbol}|54=1|60={utc()}|38={qty}|40=2|44={price}|{extra}"
+    client.send("G", body)
+    answer = client.receive()
+    assert answer.pick(35, 37, 39, 102, 434, 58) == ["9", order_id, "0", "99", "2", text]
+    client.send("G", body.replace("41=d1", "41=none"))
+    assert client.receive().pick(35, 37, 39) == ["9", "NONE", "8"]
+    client.status("d1", symbol)
+    assert client.outcomes(1) == ["d1 I/0 cum=0 leaves=10"]
 
 
 def test_a_new_order_rests_is_filled_in_parts_and_then_wholly(fix: MakeFix, symbol: str):
