@@ -57,6 +57,7 @@ async def send_order(
     protocol: str = "fix",
     target: str = "",
     session_id: str = "CONSOLE",
+    username: str | None = None,
     password: str | None = None,
     venue_comp_id: str = "OPENOUTCRY",
     fix_version: fix.Version = fix.Version.FIX44,
@@ -72,6 +73,7 @@ async def send_order(
         protocol: `fix` or `binary`.
         target: HOST:PORT of the venue; by default the protocol's usual port on this machine.
         session_id: SenderCompID, or the binary protocol's session id.
+        username: The FIX session's user name.
         password: The session's password.
         venue_comp_id: TargetCompID.
         fix_version: The version to speak over FIX.
@@ -95,6 +97,7 @@ async def send_order(
                 session_id,
                 venue_comp_id,
                 version=fix_version,
+                username=username,
                 password=password,
                 reconnect=False,
             ),
@@ -315,10 +318,15 @@ def _decimal(text: str) -> Decimal:
     "--target", metavar="HOST:PORT", default="", help="The venue; by default this machine."
 )
 @click.option("--session", "session_id", default="CONSOLE", show_default=True, help="Who we are.")
+@click.option("--username", default=None, help="Of the session, where it has one.")
 @click.option("--password", default=None, envvar="OPENOUTCRY_PASSWORD", help="Of the session.")
 @click.option("--venue", "venue_comp_id", default="OPENOUTCRY", show_default=True, help="CompID.")
 @click.option(
-    "--fix-version", type=click.Choice(list(VERSIONS)), default="FIX.4.4", show_default=True
+    "--fix-version",
+    # FIX 4.0 cannot begin the numbers anew, and a command keeps none for the next.
+    type=click.Choice([label for label in VERSIONS if label != "FIX.4.0"]),
+    default="FIX.4.4",
+    show_default=True,
 )
 @click.option("--tif", type=click.Choice(_TIFS), default="day", show_default=True)
 @click.option("--account", default="")
@@ -333,6 +341,7 @@ def order(
     protocol: str,
     target: str,
     session_id: str,
+    username: str | None,
     password: str | None,
     venue_comp_id: str,
     fix_version: str,
@@ -347,6 +356,9 @@ def order(
     openoutcry order buy BTCUSDT 0.5 @ 65000
     openoutcry order sell BTCUSDT 0.2 --tif ioc --protocol binary
     openoutcry order cancel 3f2a9c01-1 BTCUSDT buy 0.5
+
+    Over FIX the session's numbers begin anew with each command (141=Y): use a session of its own,
+    not one that a program of yours is using.
 
     The status is 0 when the venue accepted it, 1 when it refused, 2 for a mistake in the command.
     """
@@ -366,6 +378,7 @@ def order(
                 protocol=protocol,
                 target=target,
                 session_id=session_id,
+                username=username,
                 password=password,
                 venue_comp_id=venue_comp_id,
                 fix_version=VERSIONS[fix_version],
