@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 #: Messages sent again before other connections get their turn: a slice takes 40 to 100 µs, and the
 #: next one waits at least for the pause, so that little of the time is taken from those that trade.
 RESEND_SLICE = 128
-RESEND_PAUSE_S = 0.001
+RESEND_PAUSE_S = 0.003
 #: Most messages added to a slice because as many were numbered since the one before: a client that
 #: trades on while it is resent to must be caught up with.
 RESEND_ADDED = 2048
