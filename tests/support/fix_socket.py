@@ -57,29 +57,21 @@ class FuzzPeer:
         """Connect, and begin with new numbers: this must work whatever was before."""
         if hasattr(self, "peer"):
             self.peer.close()
-        deadline = time.monotonic() + 10
         self.has_asked_again = False
-        while True:
-            # The venue may not yet have seen the end of the connection before.
-            self.next_in = 1
-            extra = "141=Y|" if self.version >= Version.FIX41 else ""
-            self._open(1, extra)
-            try:
-                answer = self.receive()
-            except Closed:
-                assert time.monotonic() < deadline, "no logon"
-                time.sleep(0.02)
-                continue
-            assert answer.kind == "A", answer
-            return
+        self._log_on(1, "141=Y|" if self.version >= Version.FIX41 else "")
 
     def reconnect(self) -> None:
         """Cut, and log on with the number due next."""
         self.peer.close()
+        self._log_on(self.next_out)
+
+    def _log_on(self, number: int, extra: str = "") -> None:
+        """Log on; the venue may not yet have seen the end of the connection before."""
         deadline = time.monotonic() + 10
-        number = self.next_out
         while True:
-            self._open(number)
+            if number == 1:
+                self.next_in = 1
+            self._open(number, extra)
             try:
                 answer = self.receive()
             except Closed:
