@@ -45,6 +45,10 @@ else:
 #: True when numba compiles; False under NUMBA_DISABLE_JIT=1, where kernels run as plain Python.
 IS_COMPILED = not numba.config.DISABLE_JIT
 
+#: True in the build for crash tests (OPENOUTCRY_TEST_BUILD=1): kernels die at the fault points set
+#: (`engine.faults`), and syncs are recorded. Everywhere else both are compiled out.
+IS_TEST_BUILD = os.environ.get("OPENOUTCRY_TEST_BUILD") == "1"
+
 if IS_COMPILED:
     # Generating machine code, LLVM may rewrite an address that is a sum of integers as an offset
     # from one of them, and numba inlines that rewritten kernel into its callers. Where the integer
@@ -97,7 +101,8 @@ def source_fingerprint(path: Path) -> str:
         sources[current], names = _read(current)
         waiting.extend(found for name in names if (found := _module_file(name)) is not None)
     digest = hashlib.sha256()
-    digest.update(f"{numba.__version__} {platform.python_version()} {platform.machine()}".encode())
+    versions = (numba.__version__, platform.python_version(), platform.machine(), IS_TEST_BUILD)
+    digest.update(repr(versions).encode())
     for text in sorted(sources.values()):
         digest.update(hashlib.sha256(text).digest())
     return digest.hexdigest()[:16]

@@ -21,6 +21,12 @@ class CommandKind(IntEnum):
     ADD_SYMBOL = 16
     TIME = 17
     DAY_END = 18
+    #: A start of the shard: the log's epoch rises with it, and ring positions may begin anew.
+    START = 19
+    #: The sizes of the book's pools from here on; the first command of every log. `price_ticks` is
+    #: open_orders, `price2_ticks` finished_orders, `qty_lots` levels, `qty2_lots` symbols,
+    #: `expire_ns` sessions.
+    CAPACITY = 20
 
 
 class ReportKind(IntEnum):
@@ -141,6 +147,8 @@ class RejectReason(IntEnum):
     LEVEL_QTY_OVERFLOW = 54
     # Venue
     VENUE_CLOSED = 70
+    #: The symbol's shard is being restarted.
+    SHARD_DOWN = 71
     # Why an order was canceled that its client did not name (the reason of a CANCELED report)
     MASS_CANCEL = 80
     CONNECTION_LOST = 81

@@ -32,6 +32,8 @@ class ShardWord(IntEnum):
     EVENT_SEQ = 54
     #: Supervisor: 1 asks the shard to finish what is in its rings and stop.
     STOP = 64
+    #: Supervisor: 1 while the shard does not run: gateways answer its orders themselves.
+    IS_DOWN = 65
     #: Readers of market data: number of the latest request for a depth snapshot, and its symbol.
     DEPTH_REQUEST = 80
     DEPTH_SYMBOL = 81
@@ -56,9 +58,36 @@ class ShardWord(IntEnum):
     #: late.
     IDLE_SINCE = 122
     IDLE_NS = 123
+    #: Shard, private: the longest that commands lay in a ring while no batch was begun, ns; whoever
+    #: measures sets it to 0.
+    LARGEST_GAP_NS = 124
+    #: Shard, while it recovers: the last command replayed, and the log's end in bytes.
+    RECOVERED_SEQ = 125
+    RECOVERY_BYTES = 126
+    #: Shard's syncing thread (`power`): bytes of the command log that are on the disk.
+    SYNCED_BYTES = 144
+    #: Follower: the last command it has followed, the latest snapshot's command and time (UTC ns),
+    #: its log position in bytes and report-log position, and the latest request that it answered.
+    FOLLOWED_SEQ = 160
+    SNAPSHOT_SEQ = 161
+    SNAPSHOT_NS = 162
+    SNAPSHOT_LOG_BYTES = 163
+    SNAPSHOT_REPORT_BYTES = 164
+    SNAPSHOT_ANSWER = 165
+    FOLLOWER_HEARTBEAT = 166
+    FOLLOWER_STATUS = 167
+    FOLLOWER_PID = 168
+    #: The oldest kept snapshot's log position and report-log position, bytes.
+    OLDEST_LOG_BYTES = 169
+    OLDEST_REPORT_BYTES = 170
+    #: Supervisor: number of the latest request for a snapshot; 1 asks the follower to stop.
+    SNAPSHOT_REQUEST = 176
+    FOLLOWER_STOP = 177
+    #: Tests: countdowns of fault points; see `engine.faults`.
+    FAULTS = 192
 
 
-SHARD_WORDS = 128
+SHARD_WORDS = 256
 
 
 class GatewayWord(IntEnum):
@@ -71,9 +100,11 @@ class GatewayWord(IntEnum):
     HEARTBEAT = 32
     STATUS = 33
     PID = 34
+    #: Tests: countdowns of fault points; see `engine.faults`.
+    FAULTS = 64
 
 
-GATEWAY_WORDS = 64
+GATEWAY_WORDS = 128
 
 
 class ProcessStatus(IntEnum):
@@ -83,6 +114,7 @@ class ProcessStatus(IntEnum):
     RUNNING = 1
     STOPPED = 2
     FAILED = 3
+    RECOVERING = 4
 
 
 class LoopExit(IntEnum):

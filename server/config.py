@@ -80,8 +80,9 @@ class Credentials(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class Gateway(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The process that holds the connections."""
+    """The processes that hold the connections, `count` of them with these settings each."""
 
+    count: Annotated[int, Meta(ge=1, le=64)] = 1
     core: Core | None = None
     spin_us: Annotated[int, Meta(ge=0, le=1_000_000)] = 20
     receive_buffer_bytes: Annotated[int, Meta(ge=16384, le=1 << 26)] = 262144
@@ -120,9 +121,34 @@ class Capacity(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Log(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The command log and the report log of each shard."""
 
-    durability: Literal["process", "none"] = "process"
+    durability: Literal["process", "power", "none"] = "process"
+    group_commit_us: Annotated[int, Meta(ge=0, le=1_000_000)] = 1000
     segment_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 36, multiple_of=1 << 20)] = 16 << 20
     min_free_bytes: Annotated[int, Meta(ge=0, le=1 << 50)] = 256 << 20
+
+
+class Snapshots(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When each shard's follower writes a snapshot, and how many are kept."""
+
+    every_bytes: Annotated[int, Meta(ge=1 << 20, le=1 << 40)] | None = 512 << 20
+    every_s: Annotated[int, Meta(ge=1, le=31_536_000)] | None = 300
+    keep: Annotated[int, Meta(ge=2, le=1000)] = 2
+
+
+class Retention(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What becomes of segments that neither a recovery nor a resend needs any more."""
+
+    segments: Literal["keep", "archive", "delete"] = "keep"
+    archive_dir: str | None = None
+    resend_messages: Annotated[int, Meta(ge=1, le=1 << 40)] | None = None
+
+
+class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How processes that die or hang are replaced."""
+
+    hang_s: Annotated[int, Meta(ge=1, le=3600)] = 5
+    hold_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    restart_max_s: Annotated[int, Meta(ge=1, le=3600)] = 30
 
 
 class Day(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -211,6 +237,9 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     wait: Wait = Wait()
     capacity: Capacity = Capacity()
     log: Log = Log()
+    snapshots: Snapshots | None = Snapshots()
+    retention: Retention = Retention()
+    supervision: Supervision = Supervision()
     day: Day | None = Day()
     symbols: Annotated[tuple[Symbol, ...], Meta(min_length=1)] = msgspec.field(
         default_factory=_default_symbols

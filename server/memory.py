@@ -23,7 +23,7 @@ from openoutcry.engine.ring import HEADER_WORDS, check_capacity
 from openoutcry.engine.state import DEPTH_LEVELS, GATEWAY_WORDS, SHARD_WORDS, STAMP_RECORDS
 
 _MAGIC = 0x4F4F43525953484D
-_FORMAT = 1
+_FORMAT = 2
 _HEADER_BYTES = 4096
 MEMORY_FILE = "venue.shm"
 _PREFIX = "openoutcry-"
@@ -41,6 +41,7 @@ class VenueMemory:
         events: EVENT (shards, event capacity).
         depth_levels: DEPTH_LEVEL (shards, 2, DEPTH_LEVELS).
         stamps: int64 (shards, STAMP_RECORDS, 2): see engine.loop; measurement only.
+        retain: int64 (gateways, shards): the lowest byte of each report log that a gateway needs.
     """
 
     def __init__(self, buffer: mmap.mmap, path: Path) -> None:
@@ -65,6 +66,7 @@ class VenueMemory:
     events: NDArray[Any]
     depth_levels: NDArray[Any]
     stamps: NDArray[np.int64]
+    retain: NDArray[np.int64]
 
     @classmethod
     def create(
@@ -113,6 +115,7 @@ def _layout(
         ("events", EVENT, (shards, event_records)),
         ("depth_levels", DEPTH_LEVEL, (shards, 2, DEPTH_LEVELS)),
         ("stamps", np.int64, (shards, STAMP_RECORDS, 2)),
+        ("retain", np.int64, (gateways, shards)),
     ]
     placed = {}
     at = _HEADER_BYTES
