@@ -15,11 +15,8 @@ from openoutcry.protocol.binary.frames import encode_frame
 from openoutcry.protocol.binary.messages import Reject, SymbolDefinition
 from openoutcry.server.credentials import Given, Verdict
 from openoutcry.server.departures import Trigger
-from openoutcry.server.sessions import (
-    PROTOCOL_BINARY,
-    SessionEntry,
-    SessionRegistry,
-)
+from openoutcry.server.registry import SessionEntry, SessionRegistry
+from openoutcry.server.sessions import PROTOCOL_BINARY
 from openoutcry.server.store import RowState, SentMessages
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from openoutcry.server.departures import Trigger
 from openoutcry.server.fix_logon import Credentials, LogonDesk
 from openoutcry.server.fix_requests import SERVED_TYPES
 from openoutcry.server.hours import Hours
+from openoutcry.server.registry import SessionEntry, SessionRegistry
 from openoutcry.server.session_rules import heartbeat_limits
-from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry, SessionRegistry
+from openoutcry.server.sessions import PROTOCOL_FIX
 from openoutcry.server.store import GatewayStore, RowState
 from openoutcry.server.throttle import Admission, SessionThrottle
 from openoutcry.server.translate import LARGEST_REPORT

@@ -21,7 +21,7 @@ from openoutcry.server.credentials import (
     Verdict,
     judge,
 )
-from openoutcry.server.sessions import SessionEntry
+from openoutcry.server.registry import SessionEntry
 
 if TYPE_CHECKING:
     from openoutcry.server.connection import FixConnection

@@ -66,8 +66,9 @@ from openoutcry.server.process import (
     shard_cores,
 )
 from openoutcry.server.profiles import Profiles
+from openoutcry.server.registry import SessionRegistry
 from openoutcry.server.resend import Resender
-from openoutcry.server.sessions import SessionIndex, SessionRegistry
+from openoutcry.server.sessions import SessionIndex
 from openoutcry.server.sockets import watch_peers
 from openoutcry.server.tables import AccountTable, CopyTable, SymbolTable, name_words
 from openoutcry.server.translate import REASON_TEXTS, Routes

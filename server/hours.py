@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from openoutcry.server.registry import SessionEntry
 from openoutcry.server.schedule import Opening, last_reset, next_change, next_opening, opening_at
 from openoutcry.server.session_settings import Schedule
-from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry
+from openoutcry.server.sessions import PROTOCOL_FIX
 
 if TYPE_CHECKING:
     from openoutcry.server.fix_gateway import FixSessions

@@ -8,8 +8,9 @@ from unittest.mock import MagicMock
 import pytest
 
 from openoutcry.server.hours import Hours
+from openoutcry.server.registry import SessionEntry
 from openoutcry.server.session_settings import Schedule, SessionDefaults
-from openoutcry.server.sessions import PROTOCOL_BINARY, PROTOCOL_FIX, SessionEntry
+from openoutcry.server.sessions import PROTOCOL_BINARY, PROTOCOL_FIX
 
 DAY = Schedule(start="08:00:00", end="17:00:00")
 ROUND = Schedule(start="12:00:00", end="12:00:00", reset="weekly")

@@ -12,8 +12,9 @@ from openoutcry.protocol.fix.message import parse
 from openoutcry.server.config import Config
 from openoutcry.server.credentials import CredentialFile, Locks, Required, Verdict, judge
 from openoutcry.server.fix_logon import Credentials, LogonDesk, given_in
+from openoutcry.server.registry import SessionEntry
 from openoutcry.server.session_settings import SessionDefaults
-from openoutcry.server.sessions import PROTOCOL_FIX, SessionEntry
+from openoutcry.server.sessions import PROTOCOL_FIX
 
 
 class Desk:

@@ -14,6 +14,7 @@ from openoutcry.server.config import Config, Firm
 from openoutcry.server.config_file import ConfigError, load_config
 from openoutcry.server.config_rules import warnings_of
 from openoutcry.server.profiles import Profiles, session_dictionary
+from openoutcry.server.registry import SessionRegistry
 from openoutcry.server.session_settings import (
     CancelOnDisconnect,
     CustomField,
@@ -21,7 +22,7 @@ from openoutcry.server.session_settings import (
     SessionDefaults,
     Throttle,
 )
-from openoutcry.server.sessions import PROTOCOL_FIX, SESSION_ROW, SessionRegistry
+from openoutcry.server.sessions import PROTOCOL_FIX, SESSION_ROW
 
 HASH = "scrypt$16384$8$1$c2FsdHNhbHQ=$cCO9yzr9c0hGHAbNgf046w=="
 

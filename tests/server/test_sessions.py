@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from openoutcry.server.config import Config, Firm
+from openoutcry.server.registry import SessionRegistry
 from openoutcry.server.session_settings import Session
 from openoutcry.server.sessions import (
     BLOCK_ENTRIES,
@@ -13,7 +14,6 @@ from openoutcry.server.sessions import (
     PROTOCOL_BINARY,
     PROTOCOL_FIX,
     SessionIndex,
-    SessionRegistry,
 )
 
 
