@@ -4,38 +4,64 @@ The log is a sequence of batches, each a multiple of 8 bytes, one after another 
 between.
 
 Batch (64-bit little-endian words)
-   0   magic "OOB1" (low 32 bits), bytes of the whole batch (high 32 bits)
+   0   magic "OOB2" (low 32 bits), bytes of the whole batch (high 32 bits)
    1   checksum of all other words of the batch, in order
    2   sequence of the first command
    3   commands (low 32 bits), rings (high 32 bits)
    4   epoch of the writer, raised at every start
    5   time_ns of every command in the batch
-   6…  the position reached in each command ring, after this batch
+   6   bytes of the log known to be on the disk when the batch was written; 0: never synced
+   7…  the position reached in each command ring, after this batch
    …   the commands
 Command: a mask word, then those of the record's words 2 to 21 that are not zero; bit i of the mask
 stands for word i. Sequence (word 0) follows from the batch and time (word 1) is the batch's. The
 measurement stamps are not logged. An ordinary new order takes about 90 bytes in place of 176.
 
 A reader stops at the first word that is no magic (preallocated files hold zeros) or whose checksum
-fails.
+fails; `engine.recovery` tells what such a place means. Word 6 is what tells a corrupt middle from
+the ragged end that a power cut leaves: a bad batch below what a later one says was synced was good
+once.
 """
 
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, lean_kernel, lean_part
+from openoutcry.config.jit import inline_kernel, int64, lean_kernel, lean_part
 from openoutcry.engine.atomics import store_release
+from openoutcry.engine.faults import FaultPoint, reach
 from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
 from openoutcry.engine.words import wrap_mul
 
-MAGIC = 0x31424F4F
-HEADER_WORDS = 6
+MAGIC = 0x32424F4F
+HEADER_WORDS = 7
 COMMAND_WORDS = COMMAND.itemsize // 8
 LOGGED_WORDS = COMMAND_LOGGED_BYTES // 8
 #: Most words that one command can take in the log.
 MAX_LOGGED_WORDS = LOGGED_WORDS - 2 + 1
+
+#: Most commands of a batch, and most rings: readers have room for so many.
+MAX_BATCH_COMMANDS = 4_096
+MAX_RINGS = 256
+#: Most words of a batch.
+MAX_BATCH_WORDS = HEADER_WORDS + MAX_RINGS + MAX_BATCH_COMMANDS * MAX_LOGGED_WORDS
+
+
+class BatchWord(IntEnum):
+    """Words of the header that `read_batch` gives."""
+
+    SEQ = 0  # of the first command
+    EPOCH = 1
+    TIME_NS = 2
+    SYNCED = 3  # bytes
+    RINGS = 4
+    POSITIONS = 5  # of ring 0; the others follow
+
+
+#: Words of a header with room for every batch.
+READ_HEADER_WORDS = BatchWord.POSITIONS + MAX_RINGS
 
 #: Return codes of `read_batch`.
 BATCH_OK = 0
@@ -87,19 +113,26 @@ def append_batch(
     first_seq: int,
     time_ns: int,
     epoch: int,
+    synced: int,
     ring_positions: NDArray[np.int64],
+    faults: int,
 ) -> int:
     """Append one batch at word `position`; return the position after it.
 
     `records` is a ring's COMMAND array seen as (capacity, 24) words; the commands are those at ring
-    positions head … head + count - 1. The caller has made sure that `batch_words` words are mapped.
-    The magic is stored last (release), so that a half-written batch has none.
+    positions head … head + count - 1, at most MAX_BATCH_COMMANDS. The caller has made sure that
+    `batch_words` words are mapped. `synced` is how many bytes of the log are on the disk, 0 where
+    nobody syncs it. `faults` is the address of the process's FAULTS word, or 0.
+
+    Nothing else tells a reader of the log that the batch is whole than its checksum; one that reads
+    while it is written goes by the committed bytes in the shard's state block.
     """
     rings = len(ring_positions)
     log[position + 2] = first_seq
     log[position + 3] = count | (rings << 32)
     log[position + 4] = epoch
     log[position + 5] = time_ns
+    log[position + 6] = synced
     at = position + HEADER_WORDS
     for r in range(rings):
         log[at] = ring_positions[r]
@@ -119,8 +152,10 @@ def append_batch(
         log[mask_at] = present
     length = at - position
     first_word = MAGIC | ((length * 8) << 32)
-    # The checksum covers the first word, which is stored after everything else.
+    # The checksum covers the first word.
     log[position] = first_word
+    if faults != 0:
+        reach(faults, FaultPoint.WITHIN_APPEND.value)
     log[position + 1] = checksum(log, position, at)
     store_release(log.ctypes.data + position * 8, first_word)
     return at
@@ -136,41 +171,50 @@ def read_batch(
 ) -> tuple[int, int, int]:
     """Read the batch at word `position`; return (code, commands read, position after it).
 
-    `commands` is a COMMAND array seen as (n, 24) words with room for the batch; a batch larger than
-    it is BATCH_TORN. `header` receives first sequence, epoch, time_ns, rings and the ring
-    positions.
+    `commands` is a COMMAND array seen as (n, 24) words, `header` has the words of BatchWord and the
+    ring positions behind; a batch with more commands or rings than they have room for is
+    BATCH_TORN. `limit` is the first word that is not mapped. Whatever the words hold, nothing
+    outside position … limit - 1 is touched.
     """
     if position + HEADER_WORDS > limit or (log[position] & _LOW32) != MAGIC:
-        return BATCH_END, 0, position
-    length = ((log[position] >> 32) & _LOW32) // 8
+        return BATCH_END, int64(0), position
+    size = (log[position] >> 32) & _LOW32
+    length = size >> 3
     stop = position + length
     count = log[position + 3] & _LOW32
     rings = (log[position + 3] >> 32) & _LOW32
-    if length < HEADER_WORDS + rings + count or stop > limit or count > len(commands):
-        return BATCH_TORN, 0, position
-    if rings + 4 > len(header) or checksum(log, position, stop) != log[position + 1]:
-        return BATCH_TORN, 0, position
+    if size & 7 != 0 or length < HEADER_WORDS + rings + count or stop > limit:
+        return BATCH_TORN, int64(0), position
+    if count < 1 or count > len(commands) or rings + BatchWord.POSITIONS > len(header):
+        return BATCH_TORN, int64(0), position
+    if checksum(log, position, stop) != log[position + 1]:
+        return BATCH_TORN, int64(0), position
     first_seq = log[position + 2]
     time_ns = log[position + 5]
-    header[0] = first_seq
-    header[1] = log[position + 4]
-    header[2] = time_ns
-    header[3] = rings
+    header[BatchWord.SEQ] = first_seq
+    header[BatchWord.EPOCH] = log[position + 4]
+    header[BatchWord.TIME_NS] = time_ns
+    header[BatchWord.SYNCED] = log[position + 6]
+    header[BatchWord.RINGS] = rings
     at = position + HEADER_WORDS
     for r in range(rings):
-        header[4 + r] = log[at]
+        header[BatchWord.POSITIONS + r] = log[at]
         at += 1
+    last = stop - 1
     for i in range(count):
-        present = log[at]
+        present = log[min(at, last)]
         at += 1
-        for w in range(COMMAND_WORDS):
-            commands[i, w] = 0
         commands[i, 0] = first_seq + i
         commands[i, 1] = time_ns
         for w in range(2, LOGGED_WORDS):
-            if (present >> w) & 1:
-                commands[i, w] = log[at]
-                at += 1
+            # Read whether or not it counts: no branch to mispredict.
+            bit = (present >> w) & 1
+            commands[i, w] = log[min(at, last)] & -bit
+            at += bit
+        for w in range(LOGGED_WORDS, COMMAND_WORDS):
+            commands[i, w] = 0
+    if at != stop:
+        return BATCH_TORN, int64(0), position
     return BATCH_OK, count, stop
 
 

@@ -260,7 +260,9 @@ def run_shard(
                     seq - count + 1,
                     time_ns,
                     load_acquire(_word(state, ShardWord.EPOCH)),
+                    load_acquire(_word(state, ShardWord.SYNCED_BYTES)),
                     positions,
+                    _word(state, ShardWord.FAULTS),
                 )
                 store_release(_word(state, ShardWord.LOG_POSITION), position)
                 store_release(_word(state, ShardWord.LOG_BYTES), position * 8)

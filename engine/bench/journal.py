@@ -77,7 +77,7 @@ def _append_all(
     stop = rounds * len(records)
     while head < stop:
         position = append_batch(
-            log, position, records, mask, head, batch, head + 1, 1, 1, positions
+            log, position, records, mask, head, batch, head + 1, 1, 1, 0, positions, 0
         )
         head += batch
     return position

@@ -33,8 +33,9 @@ def random_commands(seed: int, count: int = RING) -> NDArray[Any]:
 
 
 def append(log: NDArray[Any], at: int, ring: NDArray[Any], head: int, count: int, seq: int) -> int:
+    words = as_words(ring)
     return int(
-        append_batch(log, at, as_words(ring), RING - 1, head, count, seq, 1_000 + seq, 3, POSITIONS)
+        append_batch(log, at, words, RING - 1, head, count, seq, 1_000 + seq, 3, 77, POSITIONS, 0)
     )
 
 
@@ -42,7 +43,7 @@ def read(log: NDArray[Any], at: int, limit: int) -> tuple[int, NDArray[Any], int
     commands = np.zeros(RING, COMMAND)
     header = np.zeros(16, np.int64)
     code, count, end = read_batch(log, at, limit, as_words(commands), header)
-    return int(code), commands[:count], int(end), header[:6].tolist()
+    return int(code), commands[:count], int(end), header[:7].tolist()
 
 
 @settings(max_examples=50, deadline=None)
@@ -53,7 +54,7 @@ def test_a_batch_reads_back_as_it_was_logged(seed: int, head: int, count: int) -
     end = append(log, 0, ring, head, count, 41)
     code, commands, stop, header = read(log, 0, len(log))
     assert (code, stop) == (BATCH_OK, end)
-    assert header == [41, 3, 1041, 2, 5, 9]
+    assert header == [41, 3, 1041, 77, 2, 5, 9]
     expected = ring[[(head + i) % RING for i in range(count)]]
     words, read_words = as_words(expected).copy(), as_words(commands)
     words[:, 0] = range(41, 41 + count)
