@@ -80,11 +80,22 @@ class ShardWord(IntEnum):
     #: The oldest kept snapshot's log position and report-log position, bytes.
     OLDEST_LOG_BYTES = 169
     OLDEST_REPORT_BYTES = 170
-    #: Supervisor: number of the latest request for a snapshot; 1 asks the follower to stop.
+    #: Follower: how long the latest snapshot took and its size, how many were written and how many
+    #: failed, and whether the request answered last failed (1) or not (0).
+    SNAPSHOT_TOOK_NS = 171
+    SNAPSHOT_BYTES = 172
+    SNAPSHOTS_WRITTEN = 173
+    SNAPSHOTS_FAILED = 174
+    SNAPSHOT_RESULT = 175
+    #: Supervisor: number of the latest request for a snapshot; 1 asks the follower to follow to the
+    #: end, write a last snapshot and stop, 2 to stop at once (the folder goes away with the venue).
     SNAPSHOT_REQUEST = 176
     FOLLOWER_STOP = 177
     #: Tests: countdowns of fault points; see `engine.faults`.
     FAULTS = 192
+    #: Follower: segments archived or deleted, and how often that failed.
+    SEGMENTS_RELEASED = 240
+    RETENTION_FAILED = 241
 
 
 SHARD_WORDS = 256
