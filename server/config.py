@@ -147,7 +147,7 @@ class Supervision(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How processes that die or hang are replaced."""
 
     hang_s: Annotated[int, Meta(ge=1, le=3600)] = 5
-    hold_s: Annotated[float, Meta(ge=0, le=3600)] = 0.0
+    hold_s: Annotated[int, Meta(ge=0, le=3600)] = 0
     restart_max_s: Annotated[int, Meta(ge=1, le=3600)] = 30
 
 
