@@ -42,6 +42,14 @@ BENCHES: dict[str, tuple[str, str]] = {
     "echo": ("openoutcry.loadgen.echo:echo", "Measure what TCP itself costs on this machine."),
     "compare": ("openoutcry.loadgen.compare:compare", "Measure a venue and an echo in turns."),
     "resend": ("openoutcry.loadgen.resend_bench:resend", "Measure what a big resend costs others."),
+    "durability": (
+        "openoutcry.loadgen.durability_bench:durability",
+        "Measure what each level of durability costs.",
+    ),
+    "restart": (
+        "openoutcry.loadgen.restart_bench:restart",
+        "Measure how long a killed venue is away.",
+    ),
 }
 
 ADMIN: dict[str, tuple[str, str]] = {
