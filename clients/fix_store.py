@@ -54,7 +54,9 @@ class FileStore:
         """Whether nothing was sent since the numbers began at 1."""
         return self.next_out == 1
 
-    def record(self, number: int, sending_time_ms: int, frame: bytes | None) -> None:
+    def record(
+        self, number: int, sending_time_ms: int, frame: bytes | None, answers: int = 0
+    ) -> None:
         """Append a message; the number counts as used from now on."""
         data = frame or b""
         length = _NO_FRAME if frame is None else len(data)

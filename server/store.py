@@ -103,7 +103,9 @@ class GatewayStore:
         self._session = session
         self._sent = SentMessages(gateway, session)
 
-    def record(self, number: int, sending_time_ms: int, frame: bytes | None) -> None:
+    def record(
+        self, number: int, sending_time_ms: int, frame: bytes | None, answers: int = 0
+    ) -> None:
         """Note a message that Python made, before its first byte leaves."""
         index = self._gateway.index
         source = SOURCE_ADMINISTRATIVE if frame is None else index.store_bytes(frame)

@@ -81,8 +81,11 @@ class Outbox:
         is_admin: bool,
         is_open: bool = True,
         max_size: int = 0,
+        answers: int = 0,
     ) -> int:
         """Number, record and, where the connection is open for it, queue a message.
+
+        For `answers` see `MessageStore.record`.
 
         Raises:
             ValueError: The message is larger than max_size; it takes no number.
@@ -92,7 +95,7 @@ class Outbox:
         frame = self._frame(msg_type, number, fields, now_ms, header)
         if max_size and len(frame) > max_size:
             raise ValueError(f"a message of {len(frame)} bytes; the peer takes {max_size}")
-        self._store.record(number, now_ms, None if is_admin else frame)
+        self._store.record(number, now_ms, None if is_admin else frame, answers)
         self._state.next_out = number + 1
         if self._unsent is not None:
             # It waits, and for the heartbeat counts as sent: one that waits is enough.

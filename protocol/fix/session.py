@@ -269,14 +269,21 @@ class Session:
     # -- sending
 
     def send_application(
-        self, msg_type: str, fields: Iterable[tuple[int, bytes]], now_ms: int
+        self,
+        msg_type: str,
+        fields: Iterable[tuple[int, bytes]],
+        now_ms: int,
+        *,
+        answers: int = 0,
     ) -> int:
         """Number, record and, where `can_send`, queue a message; return its number.
+
+        For `answers` see `MessageStore.record`.
 
         Raises:
             ValueError: It is larger than the peer's MaxMessageSize(383); it takes no number.
         """
-        return self._core.send_application(msg_type, fields, now_ms)
+        return self._core.send_application(msg_type, fields, now_ms, answers=answers)
 
     def reject(
         self,

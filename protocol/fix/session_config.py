@@ -38,6 +38,9 @@ class MemoryState:
 #: SessionStatus says more: from INVALID_CREDENTIALS on why not (the peer reads it under FIXT only),
 #: below that yes, for the answer.
 Authenticate = Callable[[bytes | None, bytes | None], bool | SessionStatus]
+#: Tells whether a message of the peer's, by its number, was answered before a crash: it is not acted
+#: upon when it comes again.
+IsAnswered = Callable[[int], bool]
 #: Takes NewPassword(925) of a Logon that is accepted; False where it does not comply.
 ChangePassword = Callable[[bytes], bool]
 
@@ -82,6 +85,7 @@ class SessionConfig:
     new_password: str | None = field(default=None, repr=False)
     #: Acceptor: None takes no new passwords.
     change_password: ChangePassword | None = field(default=None, repr=False)
+    is_answered: IsAnswered | None = field(default=None, repr=False)
     #: Further fields of every message's header, such as SenderSubID(50), and of each Logon: sent
     #: as they stand, whether the dictionary has them or not.
     header: tuple[tuple[int, bytes], ...] = ()

@@ -186,16 +186,25 @@ class SessionCore:
         *,
         header: Fields = (),
         agreed: Fields = (),
+        answers: int = 0,
     ) -> int:
         """Number, record and queue an administrative message, without what the version lacks.
 
         The `agreed` fields behind it go out whatever the dictionary says.
         """
         body = [*self._defined(msg_type, fields), *agreed]
-        return self.outbox.send(msg_type, body, now_ms, header=header, is_admin=True)
+        return self.outbox.send(
+            msg_type, body, now_ms, header=header, is_admin=True, answers=answers
+        )
 
     def send_application(
-        self, msg_type: str, fields: Fields, now_ms: int, *, header: Fields = ()
+        self,
+        msg_type: str,
+        fields: Fields,
+        now_ms: int,
+        *,
+        header: Fields = (),
+        answers: int = 0,
     ) -> int:
         """Number, record and, where the connection is open for it, queue a message.
 
@@ -210,6 +219,7 @@ class SessionCore:
             is_admin=False,
             is_open=self.connection is State.ACTIVE,
             max_size=self.peer_max_message_size,
+            answers=answers,
         )
 
     def reject(
@@ -225,7 +235,8 @@ class SessionCore:
             fields.append((373, b"%d" % reason))
         if text:
             fields.append((58, text.encode()))
-        return self.send("3", fields, now_ms, header=self._route_back(message))
+        header = self._route_back(message)
+        return self.send("3", fields, now_ms, header=header, answers=message.seq_num or 0)
 
     def business_reject(
         self, message: Message, reason: int, now_ms: int, *, ref_id: bytes, text: str
@@ -240,7 +251,9 @@ class SessionCore:
         fields.append((380, b"%d" % known))
         if text:
             fields.append((58, text.encode()))
-        return self.send_application("j", fields, now_ms, header=self._route_back(message))
+        header = self._route_back(message)
+        answers = message.seq_num or 0
+        return self.send_application("j", fields, now_ms, header=header, answers=answers)
 
     def refuse(
         self, message: Message, reason: int, ref_tag: int | None, text: str, now_ms: int

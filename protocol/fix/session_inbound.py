@@ -99,8 +99,12 @@ class Inbound:
     def _process(self, message: Message, now_ms: int) -> None:
         """Consume the number that was due, and act on the message."""
         core = self._core
+        is_answered = core.config.is_answered
+        was_answered = is_answered is not None and is_answered(core.state.next_in)
         core.state.next_in += 1
         msg_type = message.msg_type
+        if was_answered and msg_type not in self._admin:
+            return
         problem = core.judge(message)
         # A Logout is honoured, however it is made.
         if problem is not None and msg_type != "5":

@@ -26,8 +26,15 @@ class MessageStore(Protocol):
     All frames are whole messages, from `8=` to the SOH after CheckSum(10).
     """
 
-    def record(self, number: int, sending_time_ms: int, frame: bytes | None) -> None:
-        """Keep a message before its first byte is sent; frame None means administrative."""
+    def record(
+        self, number: int, sending_time_ms: int, frame: bytes | None, answers: int = 0
+    ) -> None:
+        """Keep a message before its first byte is sent; frame None means administrative.
+
+        `answers` is the number of the peer's message that this one answers, below 0 where more of
+        the answer follows, 0 where it answers none: a store that survives a crash knows by it which
+        messages, asked for again, are answered already.
+        """
 
     def resent(self, first: int, last: int, now_ms: int) -> Iterator[Run]:
         """Yield all numbers from first to last in runs, messages made ready to be sent again.
@@ -54,7 +61,9 @@ class MemoryStore:
     def __init__(self) -> None:
         self._frames: dict[int, bytes] = {}
 
-    def record(self, number: int, sending_time_ms: int, frame: bytes | None) -> None:
+    def record(
+        self, number: int, sending_time_ms: int, frame: bytes | None, answers: int = 0
+    ) -> None:
         """Keep the frame of an application message."""
         if frame is not None:
             self._frames[number] = frame
