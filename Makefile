@@ -14,6 +14,8 @@ LINKS := build/typing/openoutcry
 #: The tests that also run as plain Python: index errors show there that compiled code would not report.
 PLAIN_TESTS := tests/engine
 SOAK_ORDERS ?= 20000000
+#: Processes that share the tests; a file's tests stay together, as they share their venues.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help dev run test test-plain test-all conformance e2e crash bench bench-peers proof soak fuzz cov fmt \
@@ -45,7 +47,7 @@ test-plain: $(INSTALLED) ## Run the engine's tests without the JIT.
 # The kernels are compiled beforehand: a test's time-out is for the test.
 test-all: $(INSTALLED) | test-plain
 	$(BIN)/openoutcry warm
-	$(PYTEST) $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
 
 conformance: $(INSTALLED) ## Run the FIX session's test cases, and count them by version.
 	PYTHONPATH=tests $(BIN)/python -m conformance.count --live $(ARGS)
