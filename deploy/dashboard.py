@@ -226,6 +226,32 @@ def build() -> dashboard.Dashboard:
     ):
         board = board.with_panel(graph)
 
+    board = board.with_row(dashboard.Row("Snapshots"))
+    for graph in (
+        _graph(
+            "Log since the latest snapshot",
+            "bytes",
+            "What a recovery would replay; a snapshot is due at snapshots.every_bytes.",
+            (
+                'openoutcry_log_bytes{log="command"} - on (shard) openoutcry_snapshot_log_bytes',
+                "shard {{shard}}",
+            ),
+        ),
+        _graph(
+            "Follower behind",
+            "short",
+            "Commands that the process which writes the snapshots has yet to follow.",
+            ("openoutcry_follower_lag_commands", "shard {{shard}}"),
+        ),
+        _graph(
+            "Snapshot duration",
+            "s",
+            "How long the latest snapshot was written in the background.",
+            ("openoutcry_snapshot_duration_seconds", "shard {{shard}}"),
+        ),
+    ):
+        board = board.with_panel(graph)
+
     board = board.with_row(dashboard.Row("Connections and processes"))
     for graph in (
         _graph(

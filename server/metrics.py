@@ -117,6 +117,7 @@ class VenueCollector(Collector):
         yield _stages(shards, gateways)
         yield _ring_depth(memory, shards, gateways)
         yield from _pools_and_logs(shards)
+        yield from _snapshots(memory)
         yield from _connections(gateways)
         yield from _processes(found)
 
@@ -270,6 +271,63 @@ def _pools_and_logs(shards: list[Metrics]) -> Iterator[Metric]:
         logs.add_metric(["command", shard], float(counters[ShardCounter.LOG_BYTES]))
         logs.add_metric(["report", shard], float(counters[ShardCounter.REPORT_LOG_BYTES]))
     yield from (used, capacity, logs)
+
+
+#: Gauges and counters of a shard's follower: (word, name, text, divisor).
+_FOLLOWER_GAUGES = (
+    (ShardWord.SNAPSHOT_SEQ, "snapshot_seq", "The last command in the latest snapshot.", 1),
+    (
+        ShardWord.SNAPSHOT_LOG_BYTES,
+        "snapshot_log_bytes",
+        "Bytes of the command log that the latest snapshot stands for.",
+        1,
+    ),
+    (ShardWord.SNAPSHOT_BYTES, "snapshot_bytes", "Size of the latest snapshot.", 1),
+    (
+        ShardWord.SNAPSHOT_NS,
+        "snapshot_timestamp_seconds",
+        "When the latest snapshot was written, since 1970; 0: there is none.",
+        1e9,
+    ),
+    (
+        ShardWord.SNAPSHOT_TOOK_NS,
+        "snapshot_duration_seconds",
+        "How long the follower wrote the latest snapshot; 0: an earlier run did.",
+        1e9,
+    ),
+)
+_FOLLOWER_TOTALS = (
+    (ShardWord.SNAPSHOTS_WRITTEN, "snapshots_written", "Snapshots written."),
+    (ShardWord.SNAPSHOTS_FAILED, "snapshots_failed", "Snapshots that could not be written."),
+    (ShardWord.SEGMENTS_RELEASED, "segments_released", "Log segments archived or deleted."),
+    (
+        ShardWord.RETENTION_FAILED,
+        "retention_failed",
+        "Times that log segments could not be archived or deleted.",
+    ),
+)
+
+
+def _snapshots(memory: VenueMemory | None) -> Iterator[Metric]:
+    lag = _gauge("follower_lag_commands", "Commands that a shard's follower is behind.", "shard")
+    rows = [] if memory is None else [row for row in memory.shards if row[ShardWord.FOLLOWER_PID]]
+    for index, row in enumerate(rows):
+        # The follower first: read later, it could have passed the shard's word read before.
+        followed = int(row[ShardWord.FOLLOWED_SEQ])
+        behind = max(int(row[ShardWord.COMMITTED_SEQ]) - followed, 0)
+        lag.add_metric([str(index)], float(behind))
+    yield lag
+    family: CounterMetricFamily | GaugeMetricFamily
+    for word, name, text, divisor in _FOLLOWER_GAUGES:
+        family = _gauge(name, text, "shard")
+        for index, row in enumerate(rows):
+            family.add_metric([str(index)], int(row[word]) / divisor)
+        yield family
+    for word, name, text in _FOLLOWER_TOTALS:
+        family = _counter(name, text, "shard")
+        for index, row in enumerate(rows):
+            family.add_metric([str(index)], float(row[word]))
+        yield family
 
 
 #: Counters and gauges of a gateway by protocol: (word, name, text).

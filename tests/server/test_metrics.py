@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.venue_folder import VenueFolder, add_all
 
 from openoutcry.engine.latency import Role, metrics_in_memory
+from openoutcry.engine.state import ShardWord
 from openoutcry.server.metrics import (
     BOUNDS_NS,
     process_usage,
@@ -89,6 +90,30 @@ def test_counters_and_gauges(venue: VenueFolder):
     sent = value(found, "openoutcry_socket_bytes_total", protocol="binary", direction="out")
     assert sent == 12345
     assert value(found, "openoutcry_restarts_total", process="shard-1") == 2
+
+
+def test_followers(venue: VenueFolder):
+    found = scrape(venue.folder)
+    for name, expected in (
+        ("follower_lag_commands", 11),
+        ("snapshot_seq", 901),
+        ("snapshot_timestamp_seconds", 1_800_000_000.5),
+        ("snapshot_log_bytes", 80_001),
+        ("snapshot_bytes", 4_001),
+        ("snapshot_duration_seconds", 0.25),
+        ("snapshots_written_total", 6),
+        ("snapshots_failed_total", 1),
+        ("segments_released_total", 4),
+        ("retention_failed_total", 0),
+    ):
+        assert value(found, f"openoutcry_{name}", shard="1") == expected, name
+
+
+def test_a_venue_without_followers_says_nothing_of_them(venue: VenueFolder):
+    venue.memory.shards[:, ShardWord.FOLLOWER_PID] = 0
+    found = scrape(venue.folder)
+    assert not found["openoutcry_follower_lag_commands"].samples
+    assert not found["openoutcry_snapshots_written"].samples
 
 
 def test_stage_histograms(venue: VenueFolder):

@@ -58,7 +58,19 @@ class VenueFolder:
             self.memory.ring_headers[index, 0, TAIL_WORD] = 25 + index
             self.memory.ring_headers[index, 0, HEAD_WORD] = 20
             self.memory.ring_headers[index, 1, TAIL_WORD] = 1
-            self.memory.shards[index, ShardWord.RELEASED_REPORT] = 130
+            words = self.memory.shards[index]
+            words[ShardWord.RELEASED_REPORT] = 130
+            words[ShardWord.FOLLOWER_PID] = 1
+            words[ShardWord.COMMITTED_SEQ] = 1000 + index
+            words[ShardWord.FOLLOWED_SEQ] = 990
+            words[ShardWord.SNAPSHOT_SEQ] = 900 + index
+            words[ShardWord.SNAPSHOT_NS] = 1_800_000_000_500_000_000
+            words[ShardWord.SNAPSHOT_LOG_BYTES] = 80_000 + index
+            words[ShardWord.SNAPSHOT_BYTES] = 4_000 + index
+            words[ShardWord.SNAPSHOT_TOOK_NS] = 250_000_000
+            words[ShardWord.SNAPSHOTS_WRITTEN] = 5 + index
+            words[ShardWord.SNAPSHOTS_FAILED] = index
+            words[ShardWord.SEGMENTS_RELEASED] = 3 + index
             self.gateway.counters[GatewayCounter.REPORTS_READ + index] = 128 - index
             self.observe(shard, ShardStage.MATCH, [250] * 1000 + [80_000])
             self.observe(shard, ShardStage.RING_WAIT, [2_000] * 100)
