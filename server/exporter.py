@@ -23,8 +23,9 @@ from openoutcry.server.metrics import is_ready, venue_registry
 
 log = logging.getLogger(__name__)
 
-#: How long an admin command may take.
+#: How long an admin command may take, and one that writes snapshots.
 CONTROL_TIMEOUT_S = 10.0
+SNAPSHOT_TIMEOUT_S = 130.0
 #: How often to look whether the supervisor still lives.
 _PARENT_CHECK_S = 0.5
 _MAX_BODY_BYTES = 65536
@@ -41,13 +42,15 @@ class ControlError(Exception):
     """The supervisor could not be asked."""
 
 
-async def ask_supervisor(control: Path, command: dict[str, Any]) -> dict[str, Any]:
+async def ask_supervisor(
+    control: Path, command: dict[str, Any], timeout_s: float
+) -> dict[str, Any]:
     """Send one command over the supervisor's control socket and return its answer.
 
     Raises ControlError where there is none.
     """
     try:
-        async with asyncio.timeout(CONTROL_TIMEOUT_S):
+        async with asyncio.timeout(timeout_s):
             reader, writer = await asyncio.open_unix_connection(str(control))
             try:
                 writer.write(json.dumps(command).encode() + b"\n")
@@ -57,7 +60,7 @@ async def ask_supervisor(control: Path, command: dict[str, Any]) -> dict[str, An
                 writer.close()
         answer = json.loads(line)
     except TimeoutError:
-        raise ControlError(f"the supervisor did not answer in {CONTROL_TIMEOUT_S:g} s") from None
+        raise ControlError(f"the supervisor did not answer in {timeout_s:g} s") from None
     except (OSError, ValueError) as error:
         raise ControlError(f"the supervisor could not be asked: {error}") from None
     if not isinstance(answer, dict):
@@ -91,27 +94,49 @@ def _error(status: int, text: str) -> web.Response:
     return web.json_response({"ok": False, "error": text}, status=status)
 
 
-async def _day_end(request: web.Request) -> web.Response:
+async def _body(request: web.Request, key: str, usage: str) -> Any:
+    """Return what a JSON body says under its only key, None where it is left out.
+
+    Raises web.HTTPException with the answer where the body is not right.
+    """
     # A page in a browser on this machine cannot send JSON here without being asked first.
     if request.content_type != "application/json":
-        return _error(415, "send JSON, as Content-Type: application/json")
+        raise _refusal(web.HTTPUnsupportedMediaType, "send JSON, as Content-Type: application/json")
     try:
         body = await request.json()
     except (ValueError, LookupError, RecursionError):
         # No JSON, in no known character set, or nested without end.
-        return _error(400, "the body is not JSON")
-    if not isinstance(body, dict) or set(body) - {"symbol"}:
-        return _error(400, 'the body is {"symbol": NAME} or {}, for all symbols')
-    symbol = body.get("symbol")
-    if symbol is not None and not (isinstance(symbol, str) and len(symbol) <= _MAX_NAME):
-        return _error(400, f"symbol is null or a string of at most {_MAX_NAME} characters")
+        raise _refusal(web.HTTPBadRequest, "the body is not JSON") from None
+    if not isinstance(body, dict) or set(body) - {key}:
+        raise _refusal(web.HTTPBadRequest, f"the body is {usage}")
+    return body.get(key)
+
+
+def _refusal(kind: type[web.HTTPError], text: str) -> web.HTTPError:
+    answer = json.dumps({"ok": False, "error": text})
+    return kind(text=answer, content_type="application/json")
+
+
+async def _pass_on(request: web.Request, command: dict[str, Any], timeout_s: float) -> web.Response:
     try:
-        answer = await ask_supervisor(
-            request.app[_CONTROL], {"command": "day-end", "symbol": symbol}
-        )
+        answer = await ask_supervisor(request.app[_CONTROL], command, timeout_s)
     except ControlError as error:
         return _error(503, str(error))
     return web.json_response(answer, status=200 if answer.get("ok") else 400)
+
+
+async def _day_end(request: web.Request) -> web.Response:
+    symbol = await _body(request, "symbol", '{"symbol": NAME} or {}, for all symbols')
+    if symbol is not None and not (isinstance(symbol, str) and len(symbol) <= _MAX_NAME):
+        return _error(400, f"symbol is null or a string of at most {_MAX_NAME} characters")
+    return await _pass_on(request, {"command": "day-end", "symbol": symbol}, CONTROL_TIMEOUT_S)
+
+
+async def _snapshot(request: web.Request) -> web.Response:
+    shard = await _body(request, "shard", '{"shard": NUMBER} or {}, for all shards')
+    if shard is not None and (not isinstance(shard, int) or isinstance(shard, bool)):
+        return _error(400, "shard is null or a number")
+    return await _pass_on(request, {"command": "snapshot", "shard": shard}, SNAPSHOT_TIMEOUT_S)
 
 
 def make_app(folder: Path, control: Path) -> web.Application:
@@ -125,6 +150,7 @@ def make_app(folder: Path, control: Path) -> web.Application:
             web.get("/healthz", _healthz),
             web.get("/readyz", _readyz),
             web.post("/admin/day-end", _day_end),
+            web.post("/admin/snapshot", _snapshot),
         ]
     )
     return app

@@ -54,6 +54,7 @@ BENCHES: dict[str, tuple[str, str]] = {
 
 ADMIN: dict[str, tuple[str, str]] = {
     "day-end": ("openoutcry.server.admin:day_end", "End the trading day: DAY orders expire."),
+    "snapshot": ("openoutcry.server.admin:snapshot", "Write a snapshot of every shard's book."),
 }
 
 

@@ -86,6 +86,21 @@ async def test_day_end_is_forwarded_to_the_supervisor(tmp_path: Path):
     assert {command["command"] for command in asked} == {"day-end"}
 
 
+async def test_a_snapshot_is_asked_of_the_supervisor(tmp_path: Path):
+    control = tmp_path / "control"
+    answer = {"ok": True, "snapshots": [{"shard": 1, "seq": 7}]}
+    line = json.dumps(answer).encode() + b"\n"
+    async with supervisor(control, line) as asked, client(tmp_path, control) as http:
+        for body in ({}, {"shard": None}, {"shard": 1}):
+            response = await http.post("/admin/snapshot", json=body)
+            assert (response.status, await response.json()) == (200, answer)
+        for wrong in ({"shard": "1"}, {"shard": True}, {"symbol": "AAPL"}):
+            response = await http.post("/admin/snapshot", json=wrong)
+            assert response.status == 400
+            assert (await response.json())["ok"] is False
+    assert asked == [{"command": "snapshot", "shard": shard} for shard in (None, None, 1)]
+
+
 async def test_what_the_supervisor_declines_is_a_400(tmp_path: Path):
     control = tmp_path / "control"
     answer = {"ok": False, "error": "unknown symbol NONE"}

@@ -130,6 +130,21 @@ def test_admin_day_end_asks_the_venue():
     assert asked == [("/admin/day-end", {"symbol": "AAPL"})]
 
 
+def test_admin_snapshot_tells_where_the_snapshots_are():
+    files = [
+        {"shard": n, "file": f"/d/{n}.snap", "seq": 1234, "bytes": 5678, "seconds": 0.5}
+        for n in range(2)
+    ]
+    answer = json.dumps({"ok": True, "snapshots": files}).encode()
+    with answering(200, answer) as (target, asked):
+        result = run("admin", "snapshot", "--target", target)
+    assert result.exit_code == 0
+    assert result.output.splitlines() == [
+        f"shard {n}: /d/{n}.snap up to command 1,234, 5,678 bytes in 0.50 s" for n in range(2)
+    ]
+    assert asked == [("/admin/snapshot", {"shard": None})]
+
+
 @pytest.mark.parametrize(
     ("status", "body", "expected"),
     [
