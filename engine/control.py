@@ -1,6 +1,8 @@
 """Control commands: symbols, time, and the end of the trading day.
 
-They come from the supervisor. A control command gets a report only when it is refused (ADD_SYMBOL
+They come from the supervisor, or from the shard itself when it starts. START and CAPACITY only move
+sequence and time on: a start is of interest to who reads the log, and a book's sizes change outside
+of it (`engine.image.resize`). A control command gets a report only when it is refused (ADD_SYMBOL
 with impossible limits), besides the EXPIRED reports that DAY_END sends to the orders' owners.
 """
 
@@ -115,7 +117,9 @@ def process_control(
             reason = _symbol_reason(book, commands, i)
             if reason == 0:
                 _set_symbol(book, commands, i)
-        elif kind != CommandKind.TIME:
+        elif (
+            kind != CommandKind.TIME and kind != CommandKind.START and kind != CommandKind.CAPACITY
+        ):
             reason = int64(RejectReason.UNSUPPORTED_ORDER_TYPE.value)
     if reason != 0:
         report_seq += 1

@@ -43,13 +43,16 @@ assert _offsets is not None
 _TIME_WORD = _offsets["time_ns"][1] // 8
 _ORDER_ID_WORD = _offsets["order_id"][1] // 8
 _FIRST_WORDS = 16
-_LOW_BYTES = np.array([(1 << (8 * n)) - 1 if n < 8 else -1 for n in range(9)], np.int64)
+#: What a word's low n bytes are masked with.
+LOW_BYTES = np.array([(1 << (8 * n)) - 1 if n < 8 else -1 for n in range(9)], np.int64)
 
 if IS_COMPILED:
     _I64 = ir.IntType(64)
 
     @intrinsic
-    def _store(typingctx: Any, address: Any, word: Any) -> Any:
+    def store_word(typingctx: Any, address: Any, word: Any) -> Any:
+        """Store a word at any address, aligned or not."""
+
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             builder.store(args[1], builder.inttoptr(args[0], _I64.as_pointer()), align=1)
             return context.get_dummy_value()
@@ -57,14 +60,16 @@ if IS_COMPILED:
         return types.void(types.int64, types.int64), codegen
 
     @intrinsic
-    def _load(typingctx: Any, address: Any) -> Any:
+    def load_word(typingctx: Any, address: Any) -> Any:
+        """Load the word at any address, aligned or not."""
+
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
             return builder.load(builder.inttoptr(args[0], _I64.as_pointer()), align=1)
 
         return types.int64(types.int64), codegen
 
     @intrinsic
-    def _significant_bytes(typingctx: Any, word: Any) -> Any:
+    def significant_bytes(typingctx: Any, word: Any) -> Any:
         """Return how many low bytes hold a word taken as unsigned: 0 to 8."""
 
         def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -77,13 +82,16 @@ if IS_COMPILED:
 else:
     import ctypes
 
-    def _store(address: int, word: int) -> None:
+    def store_word(address: int, word: int) -> None:
+        """Store a word at any address, aligned or not."""
         ctypes.c_int64.from_address(int(address)).value = int(word)
 
-    def _load(address: int) -> int:
+    def load_word(address: int) -> int:
+        """Load the word at any address, aligned or not."""
         return int(ctypes.c_int64.from_address(int(address)).value)
 
-    def _significant_bytes(word: int) -> int:
+    def significant_bytes(word: int) -> int:
+        """Return how many low bytes hold a word taken as unsigned: 0 to 8."""
         return ((int(word) & 0xFFFF_FFFF_FFFF_FFFF).bit_length() + 7) // 8
 
 
@@ -103,21 +111,21 @@ def pack_report(
             word = word - base_ns
         elif w == _ORDER_ID_WORD:
             word = word ^ shard_base
-        size = _significant_bytes(word)
-        _store(at, word)
+        size = significant_bytes(word)
+        store_word(at, word)
         at += size
         lengths |= size << (4 * w)
-    _store(address, lengths)
+    store_word(address, lengths)
     # The second store of lengths covers bytes 8 to 15: what lies from 12 on must be kept.
     rest = int64(0)
     for w in range(_FIRST_WORDS, REPORT_WORDS):
         word = words[row, w]
-        size = _significant_bytes(word)
-        _store(at, word)
+        size = significant_bytes(word)
+        store_word(at, word)
         at += size
         rest |= size << (4 * (w - _FIRST_WORDS))
-    kept = _load(address + 8) & ~int64(0xFFFF_FFFF)
-    _store(address + 8, kept | rest)
+    kept = load_word(address + 8) & ~int64(0xFFFF_FFFF)
+    store_word(address + 8, kept | rest)
     return at
 
 
@@ -127,20 +135,20 @@ def unpack_report(
 ) -> int:
     """Read the packed row at `address` into row `row`; return the end."""
     at = address + LENGTHS_BYTES
-    lengths = _load(address)
+    lengths = load_word(address)
     for w in range(_FIRST_WORDS):
         size = (lengths >> (4 * w)) & 15
-        word = _load(at) & _LOW_BYTES[size]
+        word = load_word(at) & LOW_BYTES[size]
         at += size
         if w == _TIME_WORD:
             word = word + base_ns
         elif w == _ORDER_ID_WORD:
             word = word ^ shard_base
         words[row, w] = word
-    lengths = _load(address + 8)
+    lengths = load_word(address + 8)
     for w in range(_FIRST_WORDS, REPORT_WORDS):
         size = (lengths >> (4 * (w - _FIRST_WORDS))) & 15
-        words[row, w] = _load(at) & _LOW_BYTES[size]
+        words[row, w] = load_word(at) & LOW_BYTES[size]
         at += size
     return at
 

@@ -129,6 +129,14 @@ class OracleBook:
         self.command: Any = None
         self.seq = self.time_ns = 0
 
+    def resize(self, capacity: Any) -> None:
+        """Go on with other capacities, as a CAPACITY command asks for; what is in use fits."""
+        self.capacity, self.level_capacity = capacity.open_orders, capacity.levels
+        self.symbol_capacity, self.session_capacity = capacity.symbols, capacity.sessions
+        self.window = capacity.finished_orders
+        while len(self.finished) > self.window:
+            self.finished.popitem(last=False)
+
     # --- The command processor ---
 
     def process(self, command: Any) -> NDArray[Any]:
@@ -196,7 +204,7 @@ class OracleBook:
                     added.queues = self.symbols[number].queues
                     added.prices = self.symbols[number].prices
                 self.symbols[number] = added
-        elif command["kind"] != CommandKind.TIME:
+        elif command["kind"] not in (CommandKind.TIME, CommandKind.START, CommandKind.CAPACITY):
             self.decline(RejectReason.UNSUPPORTED_ORDER_TYPE)
 
     def end_day(self, symbol: Symbol) -> None:
