@@ -211,7 +211,8 @@ class BinaryLink:
         frame = encode_frame(answer)
         index = self.gateway.index
         now_ms = self.gateway.now_ms()
-        index.append(self.number, answer.seq, now_ms, index.store_bytes(frame))
+        source = index.store_bytes(frame, self.number, answer.ref_seq)
+        index.append(self.number, answer.seq, now_ms, source)
         self.gateway.metrics.counters[GatewayCounter.REJECTS + min(answer.reason, 127)] += 1
         if index.rows[self.number]["is_live"]:
             self.connection.write(frame)

@@ -374,7 +374,7 @@ class FixSessions:
     def reset(self, number: int) -> None:
         """Begin the numbers of a session anew whose client is away."""
         self.discard_held(number)
-        self.gateway.index.reset(number)
+        self.gateway.index.reset(number, self.gateway.now_ms())
 
     def discard_held(self, number: int) -> None:
         """Refuse what a session's throttle holds."""

@@ -15,7 +15,7 @@ import uvloop
 
 from openoutcry.engine.latency import GatewayCounter, Protocol, Role, open_metrics
 from openoutcry.engine.log import as_words
-from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES
+from openoutcry.engine.pack import MAX_PACKED_BYTES
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.engine.state import SHARD_WORDS, GatewayWord, ProcessStatus, ShardWord
@@ -105,7 +105,12 @@ class Gateway:
                 self.accounts.add(account.encode(), firm_number)
         self.copies = CopyTable(max(config.capacity.sessions, count_copies(config)))
         self.index = SessionIndex(
-            data_dir, f"gateway-{number}", config.capacity.sessions, config.log.segment_bytes
+            data_dir,
+            f"gateway-{number}",
+            config.capacity.sessions,
+            config.log.segment_bytes,
+            len(config.shards),
+            faults=int(memory.gateways[number].ctypes.data) + GatewayWord.FAULTS * 8,
         )
         registry = SessionRegistry(config, self.index.rows)
         self.profiles = Profiles(
@@ -151,7 +156,7 @@ class Gateway:
             for s in range(shards)
         ]
         self._next_report = np.ones(shards, np.int64)
-        self._positions = [FIRST_BYTE] * shards
+        self._positions = self.index.positions
         self._row = np.zeros(1, REPORT)
         self._row_words = as_words(self._row)
         states = int(memory.shards.ctypes.data)
@@ -180,6 +185,7 @@ class Gateway:
             histograms=self.metrics.histograms,
             account_texts=self.accounts.texts,
             copies=self.copies.rows,
+            flight=self.index.flight,
         )
 
     def _set_up_kernels(self) -> None:
@@ -321,7 +327,7 @@ class Gateway:
             self.index.make_room()
             code, reached, position, for_python = encode_reports(
                 file.address,
-                self._positions[shard],
+                int(self._positions[shard]),
                 int(self.memory.shards[shard, ShardWord.BASE_NS]),
                 self._row,
                 self._row_words,

@@ -20,6 +20,7 @@ from openoutcry.server.translate import (
     PUBLISH_EVERY,
     Routes,
     has_room,
+    note_sent,
     publish_commands,
 )
 
@@ -53,6 +54,7 @@ def receive_binary(
         symbol = int64(row["symbol"])
         if (
             status != ORDER
+            or sessions[session]["takes_orders"] == 0
             or row["seq"] != sessions[session]["next_in"]
             or symbol >= len(routes.symbols)
         ):
@@ -111,6 +113,7 @@ def receive_binary(
         command["expire_ns"] = 0
         command["recv_ns"] = recv_ns
         routes.tails[shard] = tail + 1
+        note_sent(routes, session, shard, row["seq"])
         sessions[session]["next_in"] += 1
         start = row["frame_end"]
         taken += 1

@@ -21,6 +21,7 @@ from openoutcry.server.translate import (
     PUBLISH_EVERY,
     Routes,
     has_room,
+    note_sent,
     publish_commands,
 )
 
@@ -225,6 +226,7 @@ def receive_fix(
         command["expire_ns"] = 0
         command["recv_ns"] = recv_ns
         routes.tails[shard] = tail + 1
+        note_sent(routes, session, shard, row["seq_num"])
         sessions[session]["next_in"] += 1
         if throttle != 0 and msg_type in (_D, _G):
             sessions[session]["throttle_taken"] += 1

@@ -18,7 +18,7 @@ from openoutcry.protocol.binary.enums import RejectReason as WireReason
 from openoutcry.protocol.fix.message import Message
 from openoutcry.server.declined import Declined
 from openoutcry.server.fix_requests import FixRequests
-from openoutcry.server.translate import has_room_for, publish_commands
+from openoutcry.server.translate import has_room_for, note_command, publish_commands
 
 if TYPE_CHECKING:
     from openoutcry.server.binary_gateway import BinaryLink
@@ -139,6 +139,8 @@ class Orders:
 
     def put(self, shard: int, row: Any) -> None:
         """Hand a command to a shard, or keep it until the ring has room."""
+        if row["inbound_seq"]:
+            note_command(self._gateway.routes, int(row["session"]), shard, int(row["inbound_seq"]))
         self.waiting.append((shard, row))
         self.flush()
 

@@ -23,7 +23,16 @@ from openoutcry.protocol.binary.encode import encode_execution_report as encode_
 from openoutcry.protocol.binary.layouts import MAX_REPORT_FRAME, SPARE_BYTES
 from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES
 from openoutcry.server.reports import encode_fix, fill_binary, fill_fix
-from openoutcry.server.sessions import BLOCK_LIMIT, NEXT_BLOCK, PROTOCOL_FIX, index_append
+from openoutcry.server.sessions import (
+    ANSWERED,
+    BLOCK_LIMIT,
+    HOME_UNKNOWN,
+    NEXT_BLOCK,
+    PROTOCOL_FIX,
+    SEGMENT_BLOCKS,
+    index_append,
+)
+from openoutcry.server.tables import COPIES_UNKNOWN
 from openoutcry.server.translate import Routes
 
 #: Return codes of `encode_reports`.
@@ -31,13 +40,14 @@ OUTBOUND_DONE = 0
 OUTBOUND_FLUSH = 1  # a connection's buffer is full: write, then call again
 OUTBOUND_INDEX = 2  # the session index needs another segment
 OUTBOUND_PYTHON = 3  # the unpacked report is for Python, and stepped over
+OUTBOUND_DIRECTORY = 4  # the report is of a session or account that the directory may tell of
 
 _BINARY_ROOM = MAX_REPORT_FRAME + SPARE_BYTES
 _PAUSES_PER_CLOCK = 16
 
 
 @lean_part
-def _has_copies(routes: Routes, report: Any, owner: int) -> bool:
+def has_copies(routes: Routes, report: Any, owner: int) -> bool:
     """Tell whether sessions besides its own may see a report.
 
     Not copied: what tells of no order (a status request's answer), and rejects of the binary
@@ -58,7 +68,14 @@ def _has_copies(routes: Routes, report: Any, owner: int) -> bool:
 
 
 @lean_part
-def _is_listed(copies: NDArray[np.int64], row: int, session: int) -> bool:
+def is_account_unknown(routes: Routes, report: Any) -> bool:
+    """Tell whether a report's account was added by another gateway, and is not in our table yet."""
+    return bool(routes.accounts[int64(report["account"])]["copies"] == COPIES_UNKNOWN)
+
+
+@lean_part
+def is_listed(copies: NDArray[np.int64], row: int, session: int) -> bool:
+    """Tell whether a session is in the list of receivers that begins at a row."""
     while row >= 0:
         if copies[row, 0] == session:
             return True
@@ -105,7 +122,9 @@ def _copy_report(
         target = routes.copies[row, 0]
         row = routes.copies[row, 1]
         # A session gets one copy, whichever list it is in.
-        if target == owner or (is_account and _is_listed(routes.copies, firm, target)):
+        if target == owner or (is_account and is_listed(routes.copies, firm, target)):
+            continue
+        if sessions[target]["home"] != routes.ring:
             continue
         is_live = sessions[target]["is_live"] != 0
         connection = sessions[target]["connection"]
@@ -137,9 +156,11 @@ def _copy_report(
             values,
         )
         sessions[target]["sent_ms"] = now_ms
-    # One block for each of them and one for the report's own session.
-    if is_trial and allocator[NEXT_BLOCK] + count + 1 > allocator[BLOCK_LIMIT]:
-        return OUTBOUND_INDEX, count
+    # One block for each of them, one for the report's own session, and those that begin segments.
+    if is_trial:
+        wanted = count + 2 + count // allocator[SEGMENT_BLOCKS]
+        if allocator[NEXT_BLOCK] + wanted > allocator[BLOCK_LIMIT]:
+            return OUTBOUND_INDEX, count
     return OUTBOUND_DONE, count
 
 
@@ -177,9 +198,11 @@ def encode_reports(
     being resent to, gets only the number and the note. Drop copies go out behind the report itself,
     likewise. The answers to mass requests are for Python, which has to be called behind what was
     encoded before; where nobody asked, they are passed over. So are answers to status requests,
-    while a session has one that Python completes.
+    while a session has one that Python completes. Of sessions that have their home at another
+    gateway, only the copies for sessions of this one are sent.
     """
     sessions = routes.sessions
+    flight = routes.flight
     room = out.shape[1] - max(MAX_REPORT_BYTES, _BINARY_ROOM)
     base = int64(shard) << SHARD_SHIFT
     fix_sent = 0
@@ -191,26 +214,39 @@ def encode_reports(
         end = unpack_report(words, 0, base_ns, base, report_log + position) - report_log
         session = int64(report["session"])
         kind = int64(report["kind"])
-        is_mass = kind >= ReportKind.MASS_CANCELED
-        is_unasked = is_mass and report["inbound_seq"] == 0
-        is_status = kind == ReportKind.STATUS and sessions[session]["python_statuses"] != 0
-        if session == 0 or kind == ReportKind.DUPLICATE or is_unasked:
+        home = sessions[session]["home"]
+        is_own = home == routes.ring
+        if home == HOME_UNKNOWN or is_account_unknown(routes, report):
+            code = OUTBOUND_DIRECTORY
+            break
+        if is_own:
+            inbound_seq = report["inbound_seq"]
+            if inbound_seq > flight[session, shard, ANSWERED]:
+                if report["epoch"] == sessions[session]["epoch"]:
+                    flight[session, shard, ANSWERED] = inbound_seq
+            is_mass = kind >= ReportKind.MASS_CANCELED
+            is_status = kind == ReportKind.STATUS and sessions[session]["python_statuses"] != 0
+            if kind == ReportKind.DUPLICATE or (is_mass and inbound_seq == 0):
+                next_report += 1
+                position = end
+                continue
+            if is_mass or is_status:
+                code = OUTBOUND_PYTHON
+                for_python = position
+                next_report += 1
+                position = end
+                break
+        elif kind >= ReportKind.DUPLICATE or not has_copies(routes, report, session):
             next_report += 1
             position = end
             continue
-        if is_mass or is_status:
-            code = OUTBOUND_PYTHON
-            for_python = position
-            next_report += 1
-            position = end
-            break
-        is_live = sessions[session]["is_live"] != 0
+        is_live = is_own and sessions[session]["is_live"] != 0
         connection = sessions[session]["connection"]
         if is_live and out_used[connection] > room:
             code = OUTBOUND_FLUSH
             break
-        has_copies = _has_copies(routes, report, session)
-        if has_copies:
+        is_copied = has_copies(routes, report, session)
+        if is_copied:
             code, _ = _copy_report(
                 True,
                 room,
@@ -232,10 +268,12 @@ def encode_reports(
             if code != OUTBOUND_DONE:
                 break
         number = sessions[session]["next_out"]
-        if not index_append(sessions, session, blocks, allocator, number, now_ms, base | position):
-            code = OUTBOUND_INDEX
-            break
-        sessions[session]["next_out"] = number + 1
+        if is_own:
+            source = base | position
+            if not index_append(sessions, session, blocks, allocator, number, now_ms, source):
+                code = OUTBOUND_INDEX
+                break
+            sessions[session]["next_out"] = number + 1
         if is_live:
             used = out_used[connection]
             if sessions[session]["protocol"] == PROTOCOL_FIX:
@@ -265,7 +303,7 @@ def encode_reports(
                 binary_sent += 1
             out_used[connection] = used
             sessions[session]["sent_ms"] = now_ms
-        if has_copies:
+        if is_copied:
             _, copied = _copy_report(
                 False,
                 room,

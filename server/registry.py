@@ -73,6 +73,7 @@ class SessionRegistry:
         row["next_in"] = 1
         row["next_out"] = 1
         row["epoch"] = 1
+        row["home"] = 0
         return entry
 
     def find(self, name: str, protocol: int, begin_string: str = "") -> SessionEntry | None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from openoutcry.protocol.fix.store import Run, mark_resent
-from openoutcry.server.sessions import BLOCK_HEADER_WORDS, SOURCE_ADMINISTRATIVE
+from openoutcry.server.sessions import BLOCK_HEADER_WORDS, SOURCE_ADMINISTRATIVE, SOURCE_ANSWER
 
 if TYPE_CHECKING:
     from openoutcry.server.gateway import Gateway
@@ -61,6 +61,11 @@ class SentMessages:
         """
         gateway, session = self._gateway, self._session
         number = first
+        oldest = int(gateway.index.rows[session]["oldest_out"])
+        if number < oldest:
+            # What retention gave up cannot be sent any more.
+            yield number, min(last, oldest - 1), None
+            number = oldest
         while number <= last:
             found = gateway.index.block_of(session, number)
             if found is None:
@@ -84,12 +89,14 @@ class SentMessages:
                     now_ms=now_ms,
                     repeat_below=repeat_below,
                 )
-            elif source < SOURCE_ADMINISTRATIVE:
+            elif SOURCE_ANSWER < source < SOURCE_ADMINISTRATIVE:
                 data = again(number, gateway.index.stored_bytes(source))
                 entry += 1
             else:
                 sources = words[BLOCK_HEADER_WORDS + 1 + 2 * entry :: 2][: stop - entry]
-                others = np.flatnonzero(sources)
+                others = np.flatnonzero(
+                    (sources != SOURCE_ADMINISTRATIVE) & (sources > SOURCE_ANSWER)
+                )
                 entry = entry + int(others[0]) if len(others) else stop
             yield number, start + entry - 1, data
             number = start + entry
@@ -108,7 +115,12 @@ class GatewayStore:
     ) -> None:
         """Note a message that Python made, before its first byte leaves."""
         index = self._gateway.index
-        source = SOURCE_ADMINISTRATIVE if frame is None else index.store_bytes(frame)
+        if frame is not None:
+            source = index.store_bytes(frame, self._session, answers)
+        elif answers:
+            source = SOURCE_ANSWER - answers
+        else:
+            source = SOURCE_ADMINISTRATIVE
         index.append(self._session, number, sending_time_ms, source)
 
     def resent(self, first: int, last: int, now_ms: int) -> Iterator[Run]:
@@ -123,4 +135,5 @@ class GatewayStore:
 
     def reset(self) -> None:
         """Start a new epoch."""
-        self._gateway.index.reset(self._session)
+        gateway = self._gateway
+        gateway.index.reset(self._session, gateway.now_ms())

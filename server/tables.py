@@ -16,6 +16,9 @@ from openoutcry.protocol.fix.encode import PARTIES_MAX, ROUTE_MAX
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Config
 
+#: `copies` of an account that this gateway has not heard of.
+COPIES_UNKNOWN = -2
+
 SYMBOL_WORDS = 3
 ACCOUNT_WORDS = 4
 #: Room for route and party fields, a row of the account table; pages never written take none.
@@ -48,7 +51,7 @@ ACCOUNT_ROW = np.dtype(
         ("name2", "<u8"),
         ("name3", "<u8"),
         ("name_len", "<i8"),
-        ("copies", "<i8"),  # first of its drop copies in Routes.copies, or -1
+        ("copies", "<i8"),  # first of its drop copies in Routes.copies, -1, or COPIES_UNKNOWN
         # Whole fields for an order's reports, SOH behind each, in AccountTable.texts.
         ("route_len", "<i8"),  # header fields
         ("party_len", "<i8"),  # body fields, in reports of FIX versions party_min to party_max
@@ -189,7 +192,8 @@ class AccountTable:
 
     def __init__(self, capacity: int, *, is_open: bool) -> None:
         self.rows = np.zeros(capacity, ACCOUNT_ROW)
-        self.rows["copies"] = -1
+        self.rows["copies"] = COPIES_UNKNOWN
+        self.rows["copies"][0] = -1
         self.index = _empty_index(capacity)
         self.names: list[bytes] = [b""]
         self.numbers: dict[bytes, int] = {b"": 0}
@@ -207,6 +211,7 @@ class AccountTable:
             self.rows[number][f"name{i}"] = word
         self.rows[number]["name_len"] = len(name)
         self.rows[number]["firm"] = firm
+        self.rows[number]["copies"] = -1
         self.rows[number]["base"] = number
         self.names.append(name)
         self.numbers[name] = number

@@ -25,6 +25,7 @@ from openoutcry.engine.state import ShardWord
 from openoutcry.protocol.fix.encode import NONE
 from openoutcry.protocol.fix.slots import DecodeTables
 from openoutcry.protocol.fix.versions import Version
+from openoutcry.server.sessions import ANSWERED, OUT_SINCE, SENT, SINCE
 
 #: Commands after which a long chunk's first part is handed to the shards: they match while we
 #: decode.
@@ -47,6 +48,7 @@ class Routes(NamedTuple):
     tails: position after the last command written, one a shard; published: what the shard may see.
     decode_tables: profiles by which FIX messages are decoded (protocol.fix.slots).
     account_texts: what ACCOUNT_ROW's offsets point into; copies: drop copies (`CopyTable`).
+    flight: what the shards have still to answer (`SessionIndex`).
     """
 
     symbols: NDArray[Any]
@@ -66,6 +68,7 @@ class Routes(NamedTuple):
     histograms: NDArray[np.int64]
     account_texts: NDArray[np.uint8]
     copies: NDArray[np.int64]
+    flight: NDArray[np.int64]
 
 
 @inline_kernel
@@ -79,6 +82,22 @@ def has_room(routes: Routes, shard: int) -> bool:
     """Tell whether one more command fits into the ring to a shard."""
     capacity = routes.commands.shape[2]
     return free_records(ring_header(routes, shard), routes.tails[shard], 1, capacity) > 0
+
+
+@inline_kernel
+def note_sent(routes: Routes, session: int, shard: int, number: int) -> None:
+    """Note that a client's message of this number was sent to a shard, which has to answer it."""
+    flight = routes.flight
+    if flight[session, shard, SENT] <= flight[session, shard, ANSWERED]:
+        flight[session, shard, SINCE] = number
+        flight[session, shard, OUT_SINCE] = routes.sessions[session]["next_out"]
+    flight[session, shard, SENT] = number
+
+
+@lean_kernel
+def note_command(routes: Routes, session: int, shard: int, number: int) -> None:
+    """Do the same for Python."""
+    note_sent(routes, session, shard, number)
 
 
 @lean_kernel

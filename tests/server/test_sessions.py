@@ -66,7 +66,7 @@ def test_a_reset_begins_anew_and_forgets_what_was_sent(index: SessionIndex):
     for number in range(1, 4):
         index.append(1, number, 10, 5)
     index.rows[1]["next_out"] = 4
-    index.reset(1)
+    index.reset(1, 5)
     assert (index.rows[1]["next_out"], index.rows[1]["next_in"], index.rows[1]["epoch"]) == (
         1,
         1,
@@ -132,7 +132,7 @@ def test_a_session_that_slept_goes_on_in_a_new_block(index: SessionIndex):
     many = (4 << 20) // 16
     for number in range(1, many + 1):
         index.append(2, number, number, number)
-    assert index._index.first_byte > 0
+    assert index.index_file.first_byte > 0
     index.append(1, 11, 11, 111)
     assert [number for number, _, _ in entries_of(index, 1, 1, 99)] == list(range(1, 12))
     assert entries_of(index, 1, 10, 11) == [(10, 10, 110), (11, 11, 111)]
