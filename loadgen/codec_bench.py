@@ -321,8 +321,9 @@ def codec(messages: int, rounds: int, runs: int, json_file: str | None) -> None:
 
     Medians of all runs.
     """
+    from openoutcry.config.system import machine
     from openoutcry.loadgen.main import write_json
-    from openoutcry.loadgen.report import machine, versions
+    from openoutcry.loadgen.report import versions
 
     result = {
         **bench_codec(messages, rounds, runs),

@@ -49,9 +49,10 @@ def compare(
     from rich.console import Console
     from rich.table import Table
 
+    from openoutcry.config.system import machine
     from openoutcry.loadgen import echo
     from openoutcry.loadgen.main import write_json
-    from openoutcry.loadgen.report import machine, versions
+    from openoutcry.loadgen.report import versions
     from openoutcry.loadgen.run import RunOptions, run
     from openoutcry.loadgen.scenario import ScenarioError, load_scenario
     from openoutcry.loadgen.venue import VenueError, endpoint, own_venue

@@ -58,7 +58,8 @@ class _Demo:
 
     def run(self) -> dict[str, Any]:
         """Run all phases; return the figures as --json prints them."""
-        from openoutcry.loadgen.report import machine, versions
+        from openoutcry.config.system import machine
+        from openoutcry.loadgen.report import versions
         from openoutcry.loadgen.venue import VenueError, own_venue
 
         started = time.perf_counter()

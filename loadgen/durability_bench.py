@@ -14,7 +14,8 @@ from typing import Any
 
 import click
 
-from openoutcry.loadgen.report import machine, versions
+from openoutcry.config.system import file_system, machine
+from openoutcry.loadgen.report import versions
 from openoutcry.loadgen.run import RunOptions, run
 from openoutcry.loadgen.scenario import Scenario
 
@@ -23,21 +24,6 @@ TARGETS = {"process": 0.9, "power": 0.6}
 #: Orders a second, open loop.
 RATES = (50_000.0, 200_000.0, 500_000.0)
 _POINTS = ("p50", "p90", "p99", "p999")
-
-
-def file_system(folder: Path) -> str:
-    """Return the type of the file system that a folder lies on, "unknown" where nobody says."""
-    best, found = -1, "unknown"
-    try:
-        lines = Path("/proc/mounts").read_text().splitlines()
-    except OSError:
-        return found
-    resolved = folder.resolve()
-    for line in lines:
-        _, mount, kind = line.split()[:3]
-        if resolved.is_relative_to(mount) and len(mount) > best:
-            best, found = len(mount), kind
-    return found
 
 
 class _Bench:

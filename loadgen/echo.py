@@ -33,8 +33,9 @@ def echo(
     from rich.console import Console
     from rich.table import Table
 
+    from openoutcry.config.system import machine
     from openoutcry.loadgen.main import write_json
-    from openoutcry.loadgen.report import machine, versions
+    from openoutcry.loadgen.report import versions
 
     batch = min(batch, window)
     result: dict[str, Any] = {

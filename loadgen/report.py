@@ -1,6 +1,5 @@
 """What a run has measured: as JSON, as a table, and mismatches in words."""
 
-import os
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -16,24 +15,6 @@ from openoutcry.loadgen.layouts import MISMATCHES_KEPT, Count, Load
 from openoutcry.protocol.binary.enums import RejectReason, ReportKind
 
 _PERCENTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p999": 99.9}
-
-
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on: processor, system, versions."""
-    name = platform.processor() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            name = next(
-                (line.split(":", 1)[1].strip() for line in file if line.startswith("model name")),
-                name,
-            )
-    except OSError:
-        pass
-    return {
-        "processor": name,
-        "cores": len(os.sched_getaffinity(0)),
-        "system": f"{platform.system()} {platform.release()}",
-    }
 
 
 def versions() -> dict[str, str]:

@@ -16,10 +16,11 @@ from typing import Any
 
 import click
 
+from openoutcry.config.system import machine
 from openoutcry.loadgen.driver import Driver, DriverError, connect
 from openoutcry.loadgen.exchange import VenueExchange, utc_ms
 from openoutcry.loadgen.layouts import Load, Phase
-from openoutcry.loadgen.report import latency_us, machine, mismatches, versions
+from openoutcry.loadgen.report import latency_us, mismatches, versions
 from openoutcry.loadgen.scenario import Scenario
 from openoutcry.loadgen.workload import (
     new_load,

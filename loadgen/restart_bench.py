@@ -20,8 +20,8 @@ import click
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
-from openoutcry.loadgen.durability_bench import file_system
-from openoutcry.loadgen.report import machine, versions
+from openoutcry.config.system import file_system, machine
+from openoutcry.loadgen.report import versions
 from openoutcry.loadgen.run import RunOptions, run
 from openoutcry.loadgen.scenario import Scenario
 

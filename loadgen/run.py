@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from openoutcry.config.system import machine
 from openoutcry.loadgen.driver import Driver, DriverError, connect
 from openoutcry.loadgen.exchange import VenueExchange
 from openoutcry.loadgen.layouts import Count, Load, Phase
-from openoutcry.loadgen.report import latency_us, machine, mismatches, rejects, versions
+from openoutcry.loadgen.report import latency_us, mismatches, rejects, versions
 from openoutcry.loadgen.scenario import Scenario
 from openoutcry.loadgen.workload import (
     is_cleaned,
