@@ -31,6 +31,11 @@ def broken_rules(config: Config) -> list[str]:
             found.append(f"Expected a power of two, got {records} - at `$.capacity.{name}`")
     if config.day is not None:
         check_time_zone(config.day.time_zone, "$.day.time_zone", found)
+    if config.retention.segments == "archive" and not config.retention.archive_dir:
+        found.append(
+            "Segments are archived in a folder: name it, or choose keep or delete"
+            " - at `$.retention.archive_dir`"
+        )
     _check_symbols(config, found)
     check_firms(config, found)
     return found

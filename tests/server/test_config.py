@@ -164,6 +164,11 @@ def test_an_empty_file_is_the_default(tmp_path: Path):
         ("listen: [", "while parsing a flow node"),
         ("listen: !!python/object/apply:os.getcwd []", "could not determine a constructor"),
         ("? [1]\n: 2", "unhashable key"),
+        (
+            "retention: {segments: archive}",
+            "Segments are archived in a folder: name it, or choose keep or delete"
+            " - at `$.retention.archive_dir`",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_path(tmp_path: Path, text: str, expected: str):
