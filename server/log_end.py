@@ -1,0 +1,125 @@
+"""Where a command log ends, and whether what follows is a torn tail or damage."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from openoutcry.engine.recovery import last_word, later_batch, skip_batches
+from openoutcry.server.log_files import LogFile, open_segments
+from openoutcry.server.snapshots import SnapshotError, read_header, snapshots
+
+
+class RecoveryError(Exception):
+    """The book cannot be made again; the text is for the operator."""
+
+
+class CorruptLogError(RecoveryError):
+    """The log is damaged where it was good once.
+
+    Attributes:
+        path: the segment; offset: the byte in it; position: the byte in the log.
+    """
+
+    def __init__(self, text: str, path: Path, offset: int, position: int) -> None:
+        super().__init__(text)
+        self.path = path
+        self.offset = offset
+        self.position = position
+
+
+class LogEnd(NamedTuple):
+    """Where a log ends, in bytes: behind its last good batch, and behind the last byte that is not
+    0."""
+
+    position: int
+    dirty_end: int
+
+    @property
+    def is_torn(self) -> bool:
+        """Return whether something has to be cut off."""
+        return self.dirty_end > self.position
+
+
+def find_end(folder: Path, shard: int, *, start: int | None = None, floor: int = 0) -> LogEnd:
+    """Tell where a shard's log ends, from its frames and checksums alone.
+
+    `start` is the byte of a batch; by default the log's first, or where its segments begin later,
+    that of the oldest snapshot behind that place.
+
+    Raises:
+        CorruptLogError: the log is damaged where it was good once.
+        RecoveryError: no beginning of a batch is known.
+    """
+    file = open_segments(folder, f"shard-{shard}-commands")
+    if file is None:
+        return LogEnd(0, 0)
+    try:
+        if start is None:
+            start = _first_batch(folder, shard, file)
+        file.ensure_from(start)
+        while file.segment_path(file.mapped_bytes // file.segment_bytes).exists():
+            file.map_next()
+        last = np.array([-1, 0, 0], np.int64)
+        words = file.array(np.int64)
+        _, position = skip_batches(words, start // 8, file.mapped_bytes // 8, last)
+        return examine(file, shard, int(position) * 8, floor)
+    finally:
+        file.close()
+
+
+def _first_batch(folder: Path, shard: int, file: LogFile) -> int:
+    first_byte = file.first_segment * file.segment_bytes
+    if first_byte == 0:
+        return 0
+    for path in reversed(snapshots(folder, shard)):
+        try:
+            header = read_header(path)
+        except SnapshotError:
+            continue
+        if header.log_bytes >= first_byte:
+            return header.log_bytes
+    raise RecoveryError(
+        f"the command log of shard {shard} in {folder} begins at byte {first_byte}, and no "
+        f"snapshot tells where a batch begins behind it: name one"
+    )
+
+
+def examine(file: LogFile, shard: int, position: int, floor: int) -> LogEnd:
+    """Tell what a place is at which no good batch begins; all segments behind it get mapped.
+
+    `floor` is how many bytes of the log are known to have been there.
+
+    Raises:
+        CorruptLogError: the log is damaged there, not torn.
+    """
+    while file.segment_path(file.mapped_bytes // file.segment_bytes).exists():
+        file.map_next()
+    words = file.array(np.int64)
+    limit = file.mapped_bytes // 8
+    start = position // 8
+    dirty_end = int(last_word(words, start, limit))
+    at = start
+    while at < dirty_end:
+        at, synced = (int(value) for value in later_batch(words, at + 1, limit))
+        if at < 0:
+            break
+        if synced == 0 or synced > position:
+            raise _corrupt(
+                file, shard, position, f"a good batch follows at byte {at * 8} of the log"
+            )
+    if floor > position:
+        raise _corrupt(file, shard, position, f"the log was good up to byte {floor} at least")
+    return LogEnd(position, max(dirty_end * 8, position))
+
+
+def _corrupt(file: LogFile, shard: int, position: int, why: str) -> CorruptLogError:
+    path, offset = file.locate(position)
+    return CorruptLogError(
+        f"{path} is damaged at byte {offset} (byte {position} of the log): {why}; restore the file "
+        f"from a backup, or give up everything from there on with: openoutcry journal cut "
+        f"{file.folder} --shard {shard}",
+        path,
+        offset,
+        position,
+    )
