@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from openoutcry.engine.recovery import last_word, later_batch, skip_batches
-from openoutcry.server.log_files import LogFile, open_segments
+from openoutcry.server.journal import SegmentedFile, SegmentError, open_segments, segments_on_disk
 from openoutcry.server.snapshots import SnapshotError, read_header, snapshots
 
 
@@ -41,6 +41,92 @@ class LogEnd(NamedTuple):
         return self.dirty_end > self.position
 
 
+def log_name(shard: int) -> str:
+    """Return the name of a shard's command log."""
+    return f"shard-{shard}-commands"
+
+
+def first_log_byte(folder: Path, shard: int) -> int:
+    """Return the first byte of a shard's command log that is there; 0 where none is.
+
+    Raises:
+        RecoveryError: its first segment is damaged.
+    """
+    try:
+        file = open_segments(folder, log_name(shard))
+    except SegmentError as error:
+        raise RecoveryError(str(error)) from error
+    if file is None:
+        return 0
+    file.close()
+    return file.first_segment * file.segment_bytes
+
+
+def missing_log(folder: Path, shard: int) -> RecoveryError:
+    """Return the error of a log that is gone while its snapshots are there."""
+    return RecoveryError(
+        f"the command log of shard {shard} is missing in {folder}, but a snapshot of it is there: "
+        f"restore the segments {log_name(shard)}-*.seg"
+    )
+
+
+def open_log(folder: Path, shard: int, byte: int) -> SegmentedFile | None:
+    """Open a shard's command log and map the segment that holds a byte.
+
+    Return None where it is not there and need not be: nothing has been written behind that byte.
+
+    Raises:
+        RecoveryError: the log does not reach that byte, or is damaged.
+    """
+    name = log_name(shard)
+    try:
+        file = open_segments(folder, name)
+        if file is None:
+            if byte == 0:
+                return None
+            raise missing_log(folder, shard)
+        index = byte // file.segment_bytes
+        path = file.segment_path(index)
+        if not path.exists():
+            file.close()
+            if byte == index * file.segment_bytes and file.segment_path(index - 1).exists():
+                return None
+            raise RecoveryError(
+                f"{path} is missing: shard {shard} goes on at byte {byte} of its command log; "
+                f"restore the segment from a backup"
+            )
+        file.ensure_from(byte)
+    except SegmentError as error:
+        raise RecoveryError(str(error)) from error
+    return file
+
+
+def map_another(file: SegmentedFile) -> bool:
+    """Map the next segment of a log, if there is one; return whether there was.
+
+    Raises:
+        RecoveryError: it is damaged, or it is missing while later ones are there.
+    """
+    index = file.mapped_bytes // file.segment_bytes
+    path = file.segment_path(index)
+    if not path.exists():
+        later = [number for number in segments_on_disk(file.folder, file.name) if number > index]
+        if later:
+            raise CorruptLogError(
+                f"{path} is missing, but {file.segment_path(later[0]).name} is there: restore the "
+                f"segment from a backup",
+                path,
+                0,
+                file.mapped_bytes,
+            )
+        return False
+    try:
+        file.map_next()
+    except SegmentError as error:
+        raise RecoveryError(str(error)) from error
+    return True
+
+
 def find_end(folder: Path, shard: int, *, start: int | None = None, floor: int = 0) -> LogEnd:
     """Tell where a shard's log ends, from its frames and checksums alone.
 
@@ -51,15 +137,14 @@ def find_end(folder: Path, shard: int, *, start: int | None = None, floor: int =
         CorruptLogError: the log is damaged where it was good once.
         RecoveryError: no beginning of a batch is known.
     """
-    file = open_segments(folder, f"shard-{shard}-commands")
+    if start is None:
+        start = _first_batch(folder, shard)
+    file = open_log(folder, shard, start)
     if file is None:
-        return LogEnd(0, 0)
+        return LogEnd(start, start)
     try:
-        if start is None:
-            start = _first_batch(folder, shard, file)
-        file.ensure_from(start)
-        while file.segment_path(file.mapped_bytes // file.segment_bytes).exists():
-            file.map_next()
+        while map_another(file):
+            pass
         last = np.array([-1, 0, 0], np.int64)
         words = file.array(np.int64)
         _, position = skip_batches(words, start // 8, file.mapped_bytes // 8, last)
@@ -68,8 +153,8 @@ def find_end(folder: Path, shard: int, *, start: int | None = None, floor: int =
         file.close()
 
 
-def _first_batch(folder: Path, shard: int, file: LogFile) -> int:
-    first_byte = file.first_segment * file.segment_bytes
+def _first_batch(folder: Path, shard: int) -> int:
+    first_byte = first_log_byte(folder, shard)
     if first_byte == 0:
         return 0
     for path in reversed(snapshots(folder, shard)):
@@ -85,7 +170,7 @@ def _first_batch(folder: Path, shard: int, file: LogFile) -> int:
     )
 
 
-def examine(file: LogFile, shard: int, position: int, floor: int) -> LogEnd:
+def examine(file: SegmentedFile, shard: int, position: int, floor: int) -> LogEnd:
     """Tell what a place is at which no good batch begins; all segments behind it get mapped.
 
     `floor` is how many bytes of the log are known to have been there.
@@ -93,8 +178,8 @@ def examine(file: LogFile, shard: int, position: int, floor: int) -> LogEnd:
     Raises:
         CorruptLogError: the log is damaged there, not torn.
     """
-    while file.segment_path(file.mapped_bytes // file.segment_bytes).exists():
-        file.map_next()
+    while map_another(file):
+        pass
     words = file.array(np.int64)
     limit = file.mapped_bytes // 8
     start = position // 8
@@ -113,7 +198,7 @@ def examine(file: LogFile, shard: int, position: int, floor: int) -> LogEnd:
     return LogEnd(position, max(dirty_end * 8, position))
 
 
-def _corrupt(file: LogFile, shard: int, position: int, why: str) -> CorruptLogError:
+def _corrupt(file: SegmentedFile, shard: int, position: int, why: str) -> CorruptLogError:
     path, offset = file.locate(position)
     return CorruptLogError(
         f"{path} is damaged at byte {offset} (byte {position} of the log): {why}; restore the file "

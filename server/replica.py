@@ -26,8 +26,18 @@ from openoutcry.engine.recovery import (
 )
 from openoutcry.engine.snapshot import state_hash
 from openoutcry.engine.words import INT64_MAX
-from openoutcry.server.log_end import CorruptLogError, LogEnd, RecoveryError, examine, find_end
-from openoutcry.server.log_files import LogFile, open_segments
+from openoutcry.server.journal import SegmentedFile
+from openoutcry.server.log_end import (
+    CorruptLogError,
+    LogEnd,
+    RecoveryError,
+    examine,
+    find_end,
+    first_log_byte,
+    map_another,
+    missing_log,
+    open_log,
+)
 from openoutcry.server.report_sink import LogSink, ReportSink, RowSink
 from openoutcry.server.snapshots import (
     Snapshot,
@@ -99,7 +109,7 @@ class Replica:
         self._events = events
         self._seed = seed
         self._faults = faults
-        self._file: LogFile | None = None
+        self._file: SegmentedFile | None = None
         self._cursor = np.zeros(CURSOR_WORDS, np.int64)
         self._cursor[Cursor.REPORT_POSITION] = FIRST_BYTE
         self._commands = np.zeros(MAX_BATCH_COMMANDS, COMMAND)
@@ -287,11 +297,10 @@ class Replica:
         self._fresh_words = as_words(self._fresh)
         self._packed = np.empty((rows + 1) * MAX_PACKED_BYTES, np.uint8)
 
-    def _open_log(self) -> LogFile | None:
+    def _open_log(self) -> SegmentedFile | None:
+        """Return the log, mapped from here on, or None where there is none yet."""
         if self._file is None:
-            self._file = open_segments(self.folder, f"shard-{self.shard}-commands")
-            if self._file is not None:
-                self._file.ensure_from(self.log_bytes)
+            self._file = open_log(self.folder, self.shard, self.log_bytes)
         return self._file
 
     def _map_more(self, limit: int, end_bytes: int | None) -> bool:
@@ -300,10 +309,7 @@ class Replica:
         assert file is not None
         if end_bytes is not None and limit >= end_bytes:
             return False
-        if not file.segment_path(file.mapped_bytes // file.segment_bytes).exists():
-            return False
-        file.map_next()
-        return True
+        return map_another(file)
 
     def _change_capacity(self) -> None:
         """Execute the CAPACITY command that the replay stopped before."""
@@ -336,18 +342,11 @@ class Replica:
             self._start_from(read_snapshot(snapshot))
         elif snapshot:
             self._start_from_newest(on_event)
-        file = self._open_log()
-        if file is None:
-            if self.floor:
-                raise RecoveryError(
-                    f"the command log of shard {self.shard} is missing in {self.folder}, but a "
-                    f"snapshot of it is there: restore the segments "
-                    f"shard-{self.shard}-commands-*.seg"
-                )
-            return
+        if self._open_log() is None and self.log_bytes == 0 and snapshots(self.folder, self.shard):
+            raise missing_log(self.folder, self.shard)
 
     def _start_from_newest(self, on_event: Callable[[str], None]) -> None:
-        first_byte = self._first_byte()
+        first_byte = first_log_byte(self.folder, self.shard)
         reasons = []
         for path in snapshots(self.folder, self.shard):
             try:
@@ -371,14 +370,6 @@ class Replica:
             )
         if reasons:
             on_event(f"no snapshot of shard {self.shard} is good: the whole log is replayed")
-
-    def _first_byte(self) -> int:
-        file = open_segments(self.folder, f"shard-{self.shard}-commands")
-        if file is None:
-            return 0
-        first = file.first_segment * file.segment_bytes
-        file.close()
-        return first
 
     def _start_from(self, snapshot: Snapshot) -> None:
         header = snapshot.header

@@ -36,6 +36,7 @@ from openoutcry.engine.image import (
     take_image,
 )
 from openoutcry.engine.snapshot import state_hash
+from openoutcry.server.durable import sync_file, sync_folder
 
 if TYPE_CHECKING:
     from openoutcry.server.replica import Replica
@@ -156,7 +157,7 @@ def write_snapshot(
         with temporary.open("wb", buffering=0) as file:
             for part in (prelude, text, *parts.values()):
                 _write_all(file.fileno(), part)
-            os.fsync(file.fileno())
+            sync_file(file.fileno())
         if before_rename is not None:
             before_rename()
         reach_in_python(faults, FaultPoint.SNAPSHOT_WRITTEN)
@@ -310,12 +311,3 @@ def load_snapshot(snapshot: Snapshot, events: NDArray[Any] | None = None, seed: 
             f"{snapshot.header.state_hash} as it says"
         )
     return book
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
