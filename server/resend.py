@@ -28,6 +28,7 @@ from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_REPORT_VALUES
 from openoutcry.protocol.fix.encode_frame import time_cache
 from openoutcry.server.journal import SegmentedFile
 from openoutcry.server.reports import encode_fix, fill_binary, fill_fix
+from openoutcry.server.segments import HEADER_BYTES
 from openoutcry.server.sessions import BLOCK_HEADER_WORDS, PROTOCOL_FIX
 from openoutcry.server.translate import Routes
 
@@ -86,7 +87,7 @@ def _find(chunks: Chunks, shard: int, position: int) -> int:
             return 0
         # Whatever comes of it, the old bytes are gone.
         chunks.stops[shard] = 0
-        if _pread(chunks.fds[shard], data, size, offset) != size:
+        if _pread(chunks.fds[shard], data, size, HEADER_BYTES + offset) != size:
             return 0
         chunks.starts[shard] = position
         chunks.stops[shard] = position + size

@@ -8,8 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from openoutcry.server import journal
-from openoutcry.server.journal import OutOfSpaceError, Preparer, SegmentedFile
+from openoutcry.server import durable, journal
+from openoutcry.server.journal import (
+    HEADER_BYTES,
+    OutOfSpaceError,
+    Preparer,
+    SegmentedFile,
+    SegmentError,
+    SegmentOwner,
+    SyncError,
+    open_segments,
+    read_segment_header,
+    segments_on_disk,
+)
 
 SEGMENT = 1 << 16
 
@@ -21,7 +32,7 @@ def test_a_record_may_cross_a_segment_border(tmp_path: Path) -> None:
     bytes_ = file.array(np.uint8)
     bytes_[SEGMENT - 3 : SEGMENT + 3] = [1, 2, 3, 4, 5, 6]
     assert (tmp_path / "log-00000000.seg").read_bytes()[-3:] == b"\1\2\3"
-    assert (tmp_path / "log-00000001.seg").read_bytes()[:3] == b"\4\5\6"
+    assert (tmp_path / "log-00000001.seg").read_bytes()[HEADER_BYTES:][:3] == b"\4\5\6"
     assert file.read(SEGMENT - 3, SEGMENT + 3) == b"\1\2\3\4\5\6"
     file.close()
 
@@ -64,12 +75,201 @@ def test_a_full_disk_is_reported_and_leaves_nothing(
     def no_room(fd: int, size: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(journal, "_allocate_file", no_room)
+    monkeypatch.setattr(journal, "allocate_file", no_room)
     file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
     with pytest.raises(OutOfSpaceError, match="log-00000000"):
         file.map_next()
     assert list(tmp_path.iterdir()) == []
     assert file.mapped_bytes == 0
+    file.close()
+
+
+NAME = "shard-3-commands"
+MINE = SegmentOwner("venue-1", "0123456789abcdef")
+
+
+def test_a_segments_first_page_says_what_it_is(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, NAME, SEGMENT, writable=True, owner=MINE)
+    before = time.time_ns()
+    file.ensure(2 * SEGMENT)
+    header = read_segment_header(file.segment_path(1))
+    assert header[:-1] == ("commands", "venue-1", 3, 1, SEGMENT, "0123456789abcdef")
+    assert before <= header.created_ns <= time.time_ns()
+    file.close()
+
+
+def test_a_series_is_opened_again_with_its_own_segment_size(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, NAME, SEGMENT, writable=True, owner=MINE)
+    file.ensure(2 * SEGMENT)
+    file.array(np.uint8)[SEGMENT + 5] = 77
+    file.close()
+    again = SegmentedFile(tmp_path, NAME, 4 * SEGMENT, writable=True, owner=MINE)
+    assert again.segment_bytes == SEGMENT
+    again.ensure(3 * SEGMENT)
+    assert again.array(np.uint8)[SEGMENT + 5] == 77
+    again.array(np.uint8)[SEGMENT + 6] = 78
+    again.close()
+    reader = open_segments(tmp_path, NAME)
+    assert reader is not None
+    reader.ensure_from(SEGMENT + 5)
+    assert reader.first_byte == SEGMENT
+    assert reader.array(np.uint8)[SEGMENT + 6] == 78
+    assert reader.locate(SEGMENT + 6) == (tmp_path / f"{NAME}-00000001.seg", HEADER_BYTES + 6)
+    reader.close()
+    assert open_segments(tmp_path, "other") is None
+
+
+def test_a_series_may_begin_late(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    file.ensure(4 * SEGMENT)
+    file.array(np.uint8)[2 * SEGMENT] = 9
+    file.close()
+    for index in range(2):
+        file.segment_path(index).unlink()
+    assert segments_on_disk(tmp_path, "log") == [2, 3]
+    again = SegmentedFile(tmp_path, "log", SEGMENT, writable=False)
+    assert again.first_byte == again.mapped_bytes == 2 * SEGMENT
+    again.ensure(3 * SEGMENT)
+    assert again.array(np.uint8)[2 * SEGMENT] == 9
+    again.close()
+
+
+def test_another_venues_segments_are_refused(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, NAME, SEGMENT, writable=True, owner=MINE)
+    file.map_next()
+    file.close()
+    other = SegmentedFile(tmp_path, NAME, SEGMENT, writable=True, owner=SegmentOwner("venue-2"))
+    with pytest.raises(SegmentError, match="belongs to the venue 'venue-1', not to 'venue-2'"):
+        other.map_next()
+    other.close()
+    # A changed configuration is no other venue, and tools read whatever is there.
+    for owner in (MINE._replace(fingerprint="f" * 16), SegmentOwner()):
+        same = SegmentedFile(tmp_path, NAME, SEGMENT, writable=True, owner=owner)
+        same.map_next()
+        same.close()
+
+
+def test_a_segment_under_another_ones_name_is_refused(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, NAME, SEGMENT, writable=True)
+    file.ensure(2 * SEGMENT)
+    file.close()
+    file.segment_path(0).unlink()
+    file.segment_path(1).rename(file.segment_path(0))
+    again = SegmentedFile(tmp_path, NAME, SEGMENT, writable=False)
+    with pytest.raises(SegmentError, match="another file than its name says"):
+        again.map_next()
+    again.close()
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"OOB1" + bytes(8188), "format 1"),
+        (b"OOREPORT" + bytes(8184), "format 1"),
+        (b"OOSEG\0\0\0\3" + bytes(8183), "was written in format 3"),
+        (bytes(8192), "has no segment header"),
+        (b"", "has no segment header"),
+    ],
+)
+def test_what_is_no_segment_is_refused(tmp_path: Path, content: bytes, sentence: str) -> None:
+    (tmp_path / "log-00000000.seg").write_bytes(content)
+    with pytest.raises(SegmentError, match=sentence):
+        SegmentedFile(tmp_path, "log", SEGMENT, writable=False)
+
+
+def test_every_damage_of_a_first_page_that_matters_is_found(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True, owner=MINE)
+    file.map_next()
+    file.close()
+    path = file.segment_path(0)
+    good = path.read_bytes()
+    used = len(good[:HEADER_BYTES].rstrip(b"\0"))
+    for place in range(used):
+        damaged = bytearray(good)
+        damaged[place] ^= 0x10
+        path.write_bytes(damaged)
+        with pytest.raises(SegmentError):
+            read_segment_header(path)
+    path.write_bytes(good[:-1])
+    with pytest.raises(SegmentError, match="has 69631 bytes where a segment has 69632"):
+        read_segment_header(path)
+
+
+def test_what_a_crash_left_under_the_temporary_name_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "log-00000000.new").write_bytes(b"half")
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    file.map_next()
+    assert [path.name for path in tmp_path.iterdir()] == ["log-00000000.seg"]
+    file.close()
+
+
+@pytest.mark.parametrize("is_durable", [False, True])
+def test_a_sync_reaches_each_segment_of_its_range(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_durable: bool
+) -> None:
+    owner = SegmentOwner(is_durable=is_durable)
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True, owner=owner)
+    file.ensure(4 * SEGMENT)
+    file.drop_below(SEGMENT)
+    seen: list[str] = []
+
+    def note(fd: int, path: Path) -> None:
+        assert os.fstat(fd).st_ino == path.stat().st_ino
+        seen.append(path.name)
+
+    monkeypatch.setattr(journal, "sync_file", note)
+    file.sync(SEGMENT - 8, 2 * SEGMENT)
+    file.sync(2 * SEGMENT, 2 * SEGMENT + 8)
+    file.sync(3 * SEGMENT, 3 * SEGMENT)
+    assert seen == [f"log-0000000{index}.seg" for index in (0, 1, 2)]
+    file.close()
+
+
+def test_a_durable_segment_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str]] = []
+    monkeypatch.setattr(durable, "observer", lambda event, path: seen.append((event, path.name)))
+    owner = SegmentOwner(is_durable=True)
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True, owner=owner)
+    file.map_next(populate=True)
+    new, name = "log-00000000.new", "log-00000000.seg"
+    assert seen == [
+        ("sync", new),
+        ("synced", new),
+        ("renamed", name),
+        ("folder-synced", tmp_path.name),
+        ("sync", name),
+        ("synced", name),
+    ]
+    file.close()
+
+
+def test_a_failed_sync_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    file.ensure(2 * SEGMENT)
+
+    def fail(fd: int, path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "sync_file", fail)
+        with pytest.raises(SyncError, match=r"cannot sync .*log-00000001\.seg: Input/output error"):
+            file.sync(SEGMENT, SEGMENT + 1)
+    assert file.has_sync_failed
+    with pytest.raises(SyncError, match="an earlier sync"):
+        file.sync(0, 1)
+    file.close()
+
+
+def test_what_is_cut_is_zeroed(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    file.ensure(2 * SEGMENT)
+    data = file.array(np.uint8)
+    data[: 2 * SEGMENT] = 7
+    file.zero(10, SEGMENT + 3)
+    assert data[9] == data[SEGMENT + 3] == 7
+    assert not data[10 : SEGMENT + 3].any()
     file.close()
 
 
