@@ -6,7 +6,8 @@ from typing import NamedTuple
 import numpy as np
 
 from openoutcry.engine.recovery import last_word, later_batch, skip_batches
-from openoutcry.server.journal import SegmentedFile, SegmentError, open_segments, segments_on_disk
+from openoutcry.server.journal import SegmentedFile, open_segments
+from openoutcry.server.segments import SegmentError, segments_on_disk
 from openoutcry.server.snapshots import SnapshotError, read_header, snapshots
 
 

@@ -36,7 +36,7 @@ from openoutcry.engine.image import (
     take_image,
 )
 from openoutcry.engine.snapshot import state_hash
-from openoutcry.server.durable import sync_file, sync_folder
+from openoutcry.server.durable import rename, sync_file, sync_folder
 
 if TYPE_CHECKING:
     from openoutcry.server.replica import Replica
@@ -157,11 +157,11 @@ def write_snapshot(
         with temporary.open("wb", buffering=0) as file:
             for part in (prelude, text, *parts.values()):
                 _write_all(file.fileno(), part)
-            sync_file(file.fileno())
+            sync_file(file.fileno(), temporary)
         if before_rename is not None:
             before_rename()
         reach_in_python(faults, FaultPoint.SNAPSHOT_WRITTEN)
-        temporary.rename(path)
+        rename(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
