@@ -11,14 +11,15 @@ import errno
 import filecmp
 import logging
 import os
-import re
 import shutil
 import time
 from pathlib import Path
 
 from openoutcry.engine.state import GatewayWord, ProcessStatus, ShardWord
 from openoutcry.server.config import Config
+from openoutcry.server.durable import sync_folder
 from openoutcry.server.memory import VenueMemory
+from openoutcry.server.segments import segments_on_disk
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,10 @@ class Retention:
             return 0
         count = 0
         try:
-            for index, path in segments(self.folder, series):
+            for index in segments_on_disk(self.folder, series):
                 if index >= stop:
                     break
+                path = self.folder / f"{series}-{index:08d}.seg"
                 if self.policy == "archive":
                     self._archive(series, path)
                 else:
@@ -125,17 +127,6 @@ class Retention:
         path.unlink()
 
 
-def segments(folder: Path, series: str) -> list[tuple[int, Path]]:
-    """Return a series' segments as (index, path), oldest first."""
-    pattern = re.compile(re.escape(series) + r"-(\d{8,})\.seg")
-    found = [
-        (int(match[1]), folder / name)
-        for name in os.listdir(folder)
-        if (match := pattern.fullmatch(name))
-    ]
-    return sorted(found)
-
-
 def _move_in(path: Path, target: Path) -> None:
     """Give a file its name in the archive; the one that it has stays for now."""
     try:
@@ -159,12 +150,3 @@ def _copy(path: Path, target: Path) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from openoutcry.engine.state import GatewayWord, ProcessStatus, ShardWord
-from openoutcry.server import retention
 from openoutcry.server.config import Config
 from openoutcry.server.config import Retention as Settings
 from openoutcry.server.memory import VenueMemory
-from openoutcry.server.retention import Retention, needed_commands, needed_reports, segments
+from openoutcry.server.retention import Retention, needed_commands, needed_reports
+from openoutcry.server.segments import segments_on_disk
 
 SEGMENT = 1 << 12
 SERIES = "shard-0-commands"
@@ -31,7 +31,7 @@ def content(series: str, index: int) -> bytes:
 
 
 def indexes(folder: Path, series: str = SERIES) -> list[int]:
-    return [index for index, _ in segments(folder, series)] if folder.is_dir() else []
+    return segments_on_disk(folder, series)
 
 
 def make(folder: Path, policy: str, archive: Path | None = None) -> Retention:
@@ -76,7 +76,7 @@ def test_an_archived_segment_lies_in_its_shards_folder(data: Path, tmp_path: Pat
     folder = archive / "openoutcry" / "shard-0"
     assert indexes(folder) == [0, 1]
     assert indexes(data) == [2, 3, 4, 5]
-    assert segments(folder, SERIES)[1][1].read_bytes() == content(SERIES, 1)
+    assert (folder / f"{SERIES}-00000001.seg").read_bytes() == content(SERIES, 1)
     assert keeper.release(SERIES, SEGMENT, 3 * SEGMENT) == 1
     assert keeper.released == 3
 
@@ -86,7 +86,7 @@ def other_file_system(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(source: Path, target: Path) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
-    monkeypatch.setattr(retention.os, "link", refuse)
+    monkeypatch.setattr("openoutcry.server.retention.os.link", refuse)
 
 
 @pytest.mark.usefixtures("other_file_system")
@@ -96,8 +96,8 @@ def test_an_archive_in_another_file_system_gets_copies(data: Path, tmp_path: Pat
     make(data, "archive", archive).release(SERIES, SEGMENT, 2 * SEGMENT)
     folder = archive / "openoutcry" / "shard-0"
     assert sorted(os.listdir(folder)) == [f"{SERIES}-{index:08d}.seg" for index in (0, 1)]
-    assert segments(folder, SERIES)[1][1].read_bytes() == content(SERIES, 1)
-    assert segments(folder, SERIES)[1][1].stat().st_mtime_ns == before
+    assert (folder / f"{SERIES}-00000001.seg").read_bytes() == content(SERIES, 1)
+    assert (folder / f"{SERIES}-00000001.seg").stat().st_mtime_ns == before
     assert indexes(data) == [2, 3, 4, 5]
 
 
@@ -113,7 +113,7 @@ def test_a_full_archive_keeps_the_rest_here_and_no_half_file_there(
             raise OSError(errno.ENOSPC, "No space left on device")
         whole(source, target)
 
-    monkeypatch.setattr(retention.shutil, "copyfile", copy)
+    monkeypatch.setattr("openoutcry.server.retention.shutil.copyfile", copy)
     keeper = make(data, "archive", tmp_path / "archive")
     assert keeper.release(SERIES, SEGMENT, 4 * SEGMENT) == 1
     assert (keeper.released, keeper.failed) == (1, 1)
@@ -122,7 +122,7 @@ def test_a_full_archive_keeps_the_rest_here_and_no_half_file_there(
     assert indexes(data) == [1, 2, 3, 4, 5]
     assert "No space left on device" in caplog.text
     # It rests for a while, then goes on where it stopped.
-    monkeypatch.setattr(retention.shutil, "copyfile", whole)
+    monkeypatch.setattr("openoutcry.server.retention.shutil.copyfile", whole)
     assert keeper.release(SERIES, SEGMENT, 4 * SEGMENT) == 0
     keeper._retry_at.clear()
     assert keeper.release(SERIES, SEGMENT, 4 * SEGMENT) == 3
