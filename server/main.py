@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "top": ("openoutcry.server.top:top", "Show the live figures of a venue."),
     "bench": ("openoutcry.server.main:bench", "Measure parts of the system by themselves."),
     "admin": ("openoutcry.server.main:admin", "Operate a running venue."),
+    "journal": ("openoutcry.server.main:journal", "Read, check and repair a venue's journal."),
     "warm": ("openoutcry.server.warm:warm", "Compile every kernel into the cache and exit."),
 }
 
@@ -55,6 +56,10 @@ BENCHES: dict[str, tuple[str, str]] = {
 ADMIN: dict[str, tuple[str, str]] = {
     "day-end": ("openoutcry.server.admin:day_end", "End the trading day: DAY orders expire."),
     "snapshot": ("openoutcry.server.admin:snapshot", "Write a snapshot of every shard's book."),
+}
+
+JOURNAL: dict[str, tuple[str, str]] = {
+    "dump": ("openoutcry.server.journal_dump:dump", "Show the commands that were logged."),
 }
 
 
@@ -114,6 +119,11 @@ def bench() -> None:
 @click.group(cls=LazyGroup, table=ADMIN)
 def admin() -> None:
     """Operate a running venue through its HTTP endpoint."""
+
+
+@click.group(cls=LazyGroup, table=JOURNAL)
+def journal() -> None:
+    """Read, check and repair the journal in a data directory; no venue need run there."""
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from openoutcry.server.main import ADMIN, BENCHES, COMMANDS, main
+from openoutcry.server.main import ADMIN, BENCHES, COMMANDS, JOURNAL, main
 
 
 def run(*args: str) -> "click.testing.Result":
@@ -56,7 +56,11 @@ def test_version():
 
 @pytest.mark.parametrize(
     ("name", "place"),
-    [(name, place) for table in (COMMANDS, BENCHES, ADMIN) for name, (place, _) in table.items()],
+    [
+        (name, place)
+        for table in (COMMANDS, BENCHES, ADMIN, JOURNAL)
+        for name, (place, _) in table.items()
+    ],
 )
 def test_every_command_is_there(name: str, place: str):
     import importlib
