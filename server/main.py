@@ -43,6 +43,10 @@ BENCHES: dict[str, tuple[str, str]] = {
     "echo": ("openoutcry.loadgen.echo:echo", "Measure what TCP itself costs on this machine."),
     "compare": ("openoutcry.loadgen.compare:compare", "Measure a venue and an echo in turns."),
     "resend": ("openoutcry.loadgen.resend_bench:resend", "Measure what a big resend costs others."),
+    "snapshot": (
+        "openoutcry.server.snapshot_bench:snapshot",
+        "Measure what snapshots cost matching.",
+    ),
     "durability": (
         "openoutcry.loadgen.durability_bench:durability",
         "Measure what each level of durability costs.",
