@@ -1,5 +1,8 @@
 """The shard's loop: sequence → append → match → release, over all of its command rings.
 
+How durable a batch must be before what came of it is released is a Durability; under POWER the
+release waits for the disk while the loop goes on (engine.commit).
+
 One call runs until a deadline, a stop request, or until a log needs another segment. It can be left
 and entered again at any of these points: where it stands is in the state block, so that a command's
 reports are never half mapped and a batch is appended exactly once.
@@ -10,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, int64, lean_kernel
+from openoutcry.config.jit import IS_TEST_BUILD, inline_kernel, int64, lean_kernel
 from openoutcry.engine.atomics import (
     CLOCK_MONOTONIC,
     CLOCK_REALTIME,
@@ -25,7 +28,16 @@ from openoutcry.engine.atomics import (
     yield_core,
 )
 from openoutcry.engine.book import Book
+from openoutcry.engine.commit import (
+    QueueWord,
+    enqueue,
+    oldest_bytes,
+    queued_batches,
+    release_synced,
+    tell_appended,
+)
 from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind, Side
+from openoutcry.engine.faults import FaultPoint, reach
 from openoutcry.engine.latency import ShardCounter, ShardStage, add, add_many
 from openoutcry.engine.log import append_batch, batch_words
 from openoutcry.engine.market import depth
@@ -37,8 +49,8 @@ from openoutcry.engine.match import (
     reports_needed,
 )
 from openoutcry.engine.pack import MAX_PACKED_BYTES, pack_rows
-from openoutcry.engine.ring import HEADER_BYTES, available_records, head_position, release
-from openoutcry.engine.state import GatewayWord, LoopExit, ShardWord
+from openoutcry.engine.ring import HEADER_BYTES, available_records, release
+from openoutcry.engine.state import Durability, GatewayWord, LoopExit, ShardWord
 
 #: Commands taken from one ring at a time: long enough to pay for a clock reading, a checksum and a
 #: wake-up, short enough that the last one's reports do not wait.
@@ -58,20 +70,68 @@ def _word(state: int, word: int) -> int:
 
 
 @lean_kernel
-def _answer_depth(book: Book, state: int, levels: NDArray[Any]) -> None:
-    """Write the depth snapshot that a reader of market data asked for."""
+def _answer_depth(
+    book: Book, state: int, levels: NDArray[Any], queue: NDArray[np.int64], durability: int
+) -> None:
+    """Write the depth snapshot that a reader of market data asked for, and tell it once all that
+    it shows is committed."""
     request = load_acquire(_word(state, ShardWord.DEPTH_REQUEST))
     if request == load_acquire(_word(state, ShardWord.DEPTH_ANSWER)):
         return
-    symbol = load_acquire(_word(state, ShardWord.DEPTH_SYMBOL))
-    bids = depth(book, symbol, Side.BUY, levels[0])
-    asks = depth(book, symbol, Side.SELL, levels[1])
-    store_release(_word(state, ShardWord.DEPTH_BIDS), bids)
-    store_release(_word(state, ShardWord.DEPTH_ASKS), asks)
-    store_release(
-        _word(state, ShardWord.DEPTH_EVENT_SEQ), load_acquire(_word(state, ShardWord.EVENT_SEQ))
-    )
+    if request != queue[0, QueueWord.DEPTH_REQUEST]:
+        symbol = load_acquire(_word(state, ShardWord.DEPTH_SYMBOL))
+        bids = depth(book, symbol, Side.BUY, levels[0])
+        asks = depth(book, symbol, Side.SELL, levels[1])
+        store_release(_word(state, ShardWord.DEPTH_BIDS), bids)
+        store_release(_word(state, ShardWord.DEPTH_ASKS), asks)
+        store_release(_word(state, ShardWord.DEPTH_EVENT_SEQ), book.state[0]["event_seq"])
+        queue[0, QueueWord.DEPTH_REQUEST] = request
+        queue[0, QueueWord.DEPTH_LOG_BYTES] = load_acquire(_word(state, ShardWord.LOG_BYTES))
+    if durability == Durability.POWER and (
+        load_acquire(_word(state, ShardWord.SYNCED_BYTES)) < queue[0, QueueWord.DEPTH_LOG_BYTES]
+    ):
+        return
     store_release(_word(state, ShardWord.DEPTH_ANSWER), request)
+
+
+@lean_kernel
+def _pack(
+    state: int,
+    fresh: NDArray[Any],
+    words: NDArray[np.int64],
+    count: int,
+    shard_base: int,
+    address: int,
+) -> int:
+    """Pack a batch's reports into the report log; return the end's address."""
+    base_ns = load_acquire(_word(state, ShardWord.BASE_NS))
+    if IS_TEST_BUILD:
+        for row in range(count):
+            if row > 0 and fresh[row]["seq"] == fresh[row - 1]["seq"]:
+                reach(_word(state, ShardWord.FAULTS), FaultPoint.BETWEEN_REPORTS.value)
+            address = pack_rows(words, row, row + 1, base_ns, shard_base, address)
+        return address
+    return pack_rows(words, 0, count, base_ns, shard_base, address)
+
+
+@lean_kernel
+def _wake_gateways(gateways: NDArray[np.int64], eventfds: NDArray[np.int64]) -> None:
+    """Wake those gateways that wait, as there are reports."""
+    fence_seq_cst()
+    for g in range(len(gateways)):
+        sleeping = gateways[g] + GatewayWord.SLEEPING * 8
+        if load_acquire(sleeping) != 0:
+            store_release(sleeping, 0)
+            signal_fd(eventfds[g])
+
+
+@lean_kernel
+def _note_gap(state: int, now: int, published_ns: int) -> None:
+    """Keep the longest time that commands have lain in a ring while no batch was begun."""
+    since = max(load_acquire(_word(state, ShardWord.LAST_BATCH_NS)), published_ns)
+    if published_ns != 0 and now - since > load_acquire(_word(state, ShardWord.LARGEST_GAP_NS)):
+        store_release(_word(state, ShardWord.LARGEST_GAP_NS), now - since)
+    store_release(_word(state, ShardWord.LAST_BATCH_NS), now)
 
 
 @lean_kernel
@@ -111,14 +171,33 @@ def _count_reports(
 
 
 @lean_kernel
+def _has_work(
+    state: int, headers: int, positions: NDArray[np.int64], queue: NDArray[np.int64]
+) -> bool:
+    """Tell whether a batch can be taken or released."""
+    waiting = oldest_bytes(queue)
+    if waiting >= 0:
+        if load_acquire(_word(state, ShardWord.SYNCED_BYTES)) >= waiting:
+            return True
+        if queued_batches(queue) == len(queue) - 1:
+            return False
+    for r in range(len(positions)):
+        if available_records(headers + r * HEADER_BYTES, positions[r], 1) > 0:
+            return True
+    return False
+
+
+@lean_kernel
 def _wait(
     state: int,
     headers: int,
-    rings: int,
+    positions: NDArray[np.int64],
+    queue: NDArray[np.int64],
     stop_at_ns: int,
     spin_ns: int,
 ) -> None:
-    """Spin for a while, then sleep until a producer rings or the time is over.
+    """Spin for a while, then sleep until a producer or the syncing thread rings or the time is
+    over.
 
     Waking a sleeping core takes tens of microseconds, so an idle shard spins first, and yields its
     core meanwhile to whoever wants it. When pauses have been longer than `spin_ns` of late,
@@ -132,10 +211,8 @@ def _wait(
     bell = _word(state, ShardWord.DOORBELL)
     while True:
         for _ in range(_SPINS_PER_CLOCK):
-            for r in range(rings):
-                header = headers + r * HEADER_BYTES
-                if available_records(header, head_position(header), 1) > 0:
-                    return
+            if _has_work(state, headers, positions, queue):
+                return
             cpu_pause()
         now = clock_ns(CLOCK_MONOTONIC)
         if now >= stop_at_ns:
@@ -148,11 +225,9 @@ def _wait(
     # The flag must be visible before the rings are looked at once more: a producer stores its
     # position, fences, and looks at the flag, so that one of the two always sees the other.
     fence_seq_cst()
-    for r in range(rings):
-        header = headers + r * HEADER_BYTES
-        if available_records(header, head_position(header), 1) > 0:
-            store_release(_word(state, ShardWord.SLEEPING), 0)
-            return
+    if _has_work(state, headers, positions, queue):
+        store_release(_word(state, ShardWord.SLEEPING), 0)
+        return
     futex_wait(bell, seen, min(_SLEEP_NS, stop_at_ns - now))
     store_release(_word(state, ShardWord.SLEEPING), 0)
 
@@ -179,6 +254,8 @@ def run_shard(
     levels: NDArray[Any],
     duration_ns: int,
     spin_ns: int,
+    durability: int,
+    queue: NDArray[np.int64],
 ) -> int:
     """Run the loop for `duration_ns` at the most; return a LoopExit.
 
@@ -191,32 +268,43 @@ def run_shard(
         fresh: REPORT rows for one batch's reports (`fresh_words`: the same as (n, 24) words); room
             for the most that a command can cause.
         report_log: address of the report log; only its bytes below `report_limit` may be touched.
-        positions: scratch, one a ring.
+        positions: one a ring: the command after those that were taken. Slots are given back, by the
+            ring's own position, when they are committed.
         gateways: address of each gateway's state block; `eventfds` how to wake it.
         stamps: (STAMP_RECORDS, 2): receipt and release of report n, in row n & (STAMP_RECORDS - 1).
         counters, histograms: see engine.latency.
         levels: DEPTH_LEVEL (2, n), where depth snapshots are put.
+        durability: a Durability. queue: see engine.commit; one call's is the next one's.
     """
+    is_power = durability == Durability.POWER
+    faults = _word(state, ShardWord.FAULTS)
     rings = len(records)
     mask = records.shape[1] - 1
     stop_at_ns = clock_ns(CLOCK_MONOTONIC) + duration_ns
     while True:
         worked = False
+        if is_power and release_synced(state, headers, queue, stamps):
+            worked = True
+            _wake_gateways(gateways, eventfds)
         for turn in range(rings):
             # --- take a batch, or go on with the one that was interrupted ---
             if load_acquire(_word(state, ShardWord.BATCH_END)) == 0:
                 ring = turn
                 header = headers + ring * HEADER_BYTES
-                head = head_position(header)
+                head = positions[ring]
                 count = available_records(header, head, BATCH_COMMANDS)
-                if count <= 0:
+                if count <= 0 or (is_power and queued_batches(queue) == len(queue) - 1):
                     continue
                 count = min(count, BATCH_COMMANDS)
                 position = load_acquire(_word(state, ShardWord.LOG_POSITION))
-                if position + batch_words(count, rings) > log_limit:
+                if (
+                    position + batch_words(count, rings) > log_limit
+                    and durability != Durability.NONE
+                ):
                     return LoopExit.LOG_SEGMENT
                 # --- sequence ---
                 now = clock_ns(CLOCK_MONOTONIC)
+                _note_gap(state, now, records[ring, head & mask]["ring_ns"])
                 idle_since = load_acquire(_word(state, ShardWord.IDLE_SINCE))
                 if idle_since != 0:
                     pause = min(now - idle_since, _LONGEST_PAUSE_NS)
@@ -246,29 +334,33 @@ def run_shard(
                         records[ring, slot]["reject_reason"] = RejectReason.LOG_CAPACITY
                 if ring_ns != 0:
                     add_many(histograms, ShardStage.RING_WAIT, now - ring_ns, run)
+                reach(faults, FaultPoint.AFTER_SEQUENCING.value)
                 # --- append ---
-                for r in range(rings):
-                    positions[r] = head_position(headers + r * HEADER_BYTES)
                 positions[ring] = head + count
-                position = append_batch(
-                    log,
-                    position,
-                    words[ring],
-                    mask,
-                    head,
-                    count,
-                    seq - count + 1,
-                    time_ns,
-                    load_acquire(_word(state, ShardWord.EPOCH)),
-                    load_acquire(_word(state, ShardWord.SYNCED_BYTES)),
-                    positions,
-                    _word(state, ShardWord.FAULTS),
-                )
-                store_release(_word(state, ShardWord.LOG_POSITION), position)
-                store_release(_word(state, ShardWord.LOG_BYTES), position * 8)
+                if durability != Durability.NONE:
+                    position = append_batch(
+                        log,
+                        position,
+                        words[ring],
+                        mask,
+                        head,
+                        count,
+                        seq - count + 1,
+                        time_ns,
+                        load_acquire(_word(state, ShardWord.EPOCH)),
+                        load_acquire(_word(state, ShardWord.SYNCED_BYTES)),
+                        positions,
+                        faults,
+                    )
+                    reach(faults, FaultPoint.AFTER_APPEND.value)
+                    store_release(_word(state, ShardWord.LOG_POSITION), position)
+                    store_release(_word(state, ShardWord.LOG_BYTES), position * 8)
+                    if is_power:
+                        tell_appended(state)
                 store_release(_word(state, ShardWord.TIME_NS), time_ns)
                 store_release(_word(state, ShardWord.SEQ), seq)
-                store_release(_word(state, ShardWord.COMMITTED_SEQ), seq)
+                if not is_power:
+                    store_release(_word(state, ShardWord.COMMITTED_SEQ), seq)
                 store_release(_word(state, ShardWord.BATCH_RING), ring)
                 store_release(_word(state, ShardWord.BATCH_NEXT), head)
                 store_release(_word(state, ShardWord.BATCH_END), head + count)
@@ -311,11 +403,12 @@ def run_shard(
                 at += 1
             store_release(_word(state, ShardWord.MATCH_SAMPLE), sample)
             last_seq = load_acquire(_word(state, ShardWord.SEQ))
-            address = pack_rows(
+            reach(faults, FaultPoint.AFTER_MATCHING.value)
+            address = _pack(
+                state,
+                fresh,
                 fresh_words,
-                0,
                 report_seq - first_report,
-                load_acquire(_word(state, ShardWord.BASE_NS)),
                 book.shard_base,
                 report_log + position,
             )
@@ -329,34 +422,44 @@ def run_shard(
                 stamps,
                 counters,
             )
-            # --- release ---
+            # --- release, or queue for it ---
+            event_seq = book.state[0]["event_seq"]
             store_release(_word(state, ShardWord.REPORT_SEQ), report_seq)
             store_release(_word(state, ShardWord.REPORT_POSITION), address - report_log)
-            store_release(_word(state, ShardWord.RELEASED_POSITION), address - report_log)
-            store_release(_word(state, ShardWord.RELEASED_REPORT), report_seq)
-            store_release(_word(state, ShardWord.EVENT_SEQ), book.state[0]["event_seq"])
+            if not is_power:
+                store_release(_word(state, ShardWord.RELEASED_POSITION), address - report_log)
+                store_release(_word(state, ShardWord.RELEASED_REPORT), report_seq)
+                store_release(_word(state, ShardWord.EVENT_SEQ), event_seq)
             store_release(_word(state, ShardWord.BATCH_NEXT), at)
             if not is_short:
                 store_release(_word(state, ShardWord.BATCH_END), 0)
-                release(header, end)
-            fence_seq_cst()
-            for g in range(len(gateways)):
-                sleeping = gateways[g] + GatewayWord.SLEEPING * 8
-                if load_acquire(sleeping) != 0:
-                    store_release(sleeping, 0)
-                    signal_fd(eventfds[g])
+                if is_power:
+                    enqueue(
+                        queue,
+                        load_acquire(_word(state, ShardWord.LOG_BYTES)),
+                        last_seq,
+                        ring,
+                        end,
+                        report_seq,
+                        address - report_log,
+                        event_seq,
+                    )
+                else:
+                    release(header, end)
+            if not is_power:
+                _wake_gateways(gateways, eventfds)
             if is_short and report_seq == first_report:
                 # Not even the next command's reports have room: only Python can make some.
                 return LoopExit.REPORT_SEGMENT
         heartbeat = load_acquire(_word(state, ShardWord.HEARTBEAT))
         store_release(_word(state, ShardWord.HEARTBEAT), heartbeat + 1)
-        _answer_depth(book, state, levels)
+        _answer_depth(book, state, levels, queue, durability)
         if worked:
             if clock_ns(CLOCK_MONOTONIC) >= stop_at_ns:
                 return LoopExit.TICK
             continue
-        if load_acquire(_word(state, ShardWord.STOP)) != 0:
+        if load_acquire(_word(state, ShardWord.STOP)) != 0 and queued_batches(queue) == 0:
             return LoopExit.STOPPED
         if clock_ns(CLOCK_MONOTONIC) >= stop_at_ns:
             return LoopExit.TICK
-        _wait(state, headers, rings, stop_at_ns, spin_ns)
+        _wait(state, headers, positions, queue, stop_at_ns, spin_ns)

@@ -64,8 +64,17 @@ class ShardWord(IntEnum):
     #: Shard, while it recovers: the last command replayed, and the log's end in bytes.
     RECOVERED_SEQ = 125
     RECOVERY_BYTES = 126
+    #: Shard, private: when the latest batch was begun (monotonic).
+    LAST_BATCH_NS = 127
+    #: Shard: a 32-bit futex word, raised to wake its syncing thread.
+    SYNC_BELL = 128
     #: Shard's syncing thread (`power`): bytes of the command log that are on the disk.
     SYNCED_BYTES = 144
+    #: Syncing thread: 1 while it sleeps or is about to.
+    SYNC_SLEEPING = 145
+    #: Syncing thread: where a failed sync obliges the next recovery to cut the log, in bytes plus
+    #: 1; 0: nowhere.
+    SYNC_CUT = 146
     #: Follower: the last command it has followed, the latest snapshot's command and time (UTC ns),
     #: its log position in bytes and report-log position, and the latest request that it answered.
     FOLLOWED_SEQ = 160
@@ -126,6 +135,15 @@ class ProcessStatus(IntEnum):
     STOPPED = 2
     FAILED = 3
     RECOVERING = 4
+
+
+class Durability(IntEnum):
+    """When a batch is committed: at once and without a log, at the copy into the page cache, or
+    when it is on the disk."""
+
+    NONE = 0
+    PROCESS = 1
+    POWER = 2
 
 
 class LoopExit(IntEnum):

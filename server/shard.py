@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from openoutcry.engine.book import Book, Capacity, create_book
+from openoutcry.engine.commit import make_queue
 from openoutcry.engine.latency import Metrics, Pool, Role, ShardCounter, open_metrics
 from openoutcry.engine.log import as_words, batch_words
 from openoutcry.engine.loop import BATCH_COMMANDS, run_shard
@@ -19,6 +20,7 @@ from openoutcry.engine.records import REPORT
 from openoutcry.engine.state import (
     GATEWAY_WORDS,
     SHARD_WORDS,
+    Durability,
     LoopExit,
     ProcessStatus,
     ShardWord,
@@ -89,6 +91,7 @@ class Shard:
             [base + g * GATEWAY_WORDS * 8 for g in range(memory.gateway_count)], np.int64
         )
         self._positions = np.zeros(memory.ring_count, np.int64)
+        self._queue = make_queue()
         self._spin_ns = {
             "spin": 1 << 40,
             "block": 0,
@@ -137,6 +140,8 @@ class Shard:
                 memory.depth_levels[index],
                 _TICK_NS,
                 self._spin_ns,
+                Durability.PROCESS,
+                self._queue,
             )
             self._keep_up(code)
             if code == LoopExit.STOPPED:

@@ -9,6 +9,7 @@ from oracle.book import join_rows
 from openoutcry.config.jit import IS_COMPILED
 from openoutcry.engine.api import SymbolLimits, add_symbols, mass_cancel, mass_status, new_orders
 from openoutcry.engine.book import Capacity, create_book
+from openoutcry.engine.commit import make_queue
 from openoutcry.engine.enums import CommandFlag, CommandKind, RejectReason, ReportKind
 from openoutcry.engine.latency import HISTOGRAM_WORDS, STAGE_ROWS, ShardCounter
 from openoutcry.engine.log import BATCH_OK, as_words, read_batch
@@ -18,7 +19,7 @@ from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES, unpack_rows
 from openoutcry.engine.records import COMMAND, DEPTH_LEVEL, REPORT
 from openoutcry.engine.ring import HEAD_WORD, HEADER_WORDS, TAIL_WORD
 from openoutcry.engine.snapshot import check_invariants, state_hash
-from openoutcry.engine.state import SHARD_WORDS, STAMP_RECORDS, LoopExit, ShardWord
+from openoutcry.engine.state import SHARD_WORDS, STAMP_RECORDS, Durability, LoopExit, ShardWord
 
 MANY = 100_000 if IS_COMPILED else 700
 #: As a shard's process sizes its buffer.
@@ -29,7 +30,7 @@ SEGMENT_BYTES = 1 << 20
 class Loop:
     """A shard's memory; its report log grows by segments, as the process lets it grow."""
 
-    def __init__(self, capacity, ring_records=1 << 17):
+    def __init__(self, capacity, ring_records=1 << 17, durability=Durability.PROCESS):
         self.capacity = capacity
         self.book = create_book(capacity)
         self.state = np.zeros(SHARD_WORDS, np.int64)
@@ -44,6 +45,9 @@ class Loop:
         self.counters = np.zeros(1024, np.int64)
         self.histograms = np.zeros((STAGE_ROWS, HISTOGRAM_WORDS), np.int64)
         self.levels = np.zeros((2, 8), DEPTH_LEVEL)
+        self.positions = np.zeros(1, np.int64)
+        self.durability = durability
+        self.queue = make_queue(16)
         self.exits = []
         #: Commands as the loop sequenced them.
         self.sent = []
@@ -93,7 +97,7 @@ class Loop:
             as_words(self.fresh),
             int(self.report_log.ctypes.data),
             min(self.mapped, len(self.report_log)) - MAX_PACKED_BYTES,
-            np.zeros(1, np.int64),
+            self.positions,
             np.zeros(0, np.int64),
             np.zeros(0, np.int64),
             self.stamps,
@@ -102,6 +106,8 @@ class Loop:
             self.levels,
             50_000_000,
             0,
+            self.durability,
+            self.queue,
         )
 
     def logged(self):
