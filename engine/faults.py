@@ -75,6 +75,15 @@ def reach(faults: int, point: int) -> None:
             store_release(word, left - 1)
 
 
+def is_due(faults: int, point: FaultPoint) -> bool:
+    """Tell whether the process dies when it comes by a point now."""
+    if not IS_TEST_BUILD or not faults:
+        return False
+    import ctypes
+
+    return ctypes.c_int64.from_address(faults + point * 8).value == 1
+
+
 def reach_in_python(faults: int, point: FaultPoint) -> None:
     """Do the same from Python; `faults` is 0 where the process has no state block."""
     if IS_TEST_BUILD and faults:

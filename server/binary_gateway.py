@@ -78,6 +78,8 @@ class BinaryLink:
             case bs.LogonRequest():
                 self.act(self._log_on(event))
                 return
+            case bs.Application() | bs.Malformed() if self._was_answered(event.seq):
+                pass
             case bs.Application():
                 self.gateway.orders.take_binary(self, event.message)
             case bs.Malformed():
@@ -139,6 +141,7 @@ class BinaryLink:
             session_number=entry.number,
             symbols=gateway.binary.definitions,
             now_ms=now_ms,
+            oldest_out=int(row["oldest_out"]),
         )
         if isinstance(answer, bs.Disconnect):
             return answer
@@ -159,13 +162,27 @@ class BinaryLink:
         self.connection.write(self.session.data_to_send())
         if self.connection.is_closed:
             return None
-        row["takes_orders"] = 1
+        self._mark()
         if answer:
             gateway.metrics.counters[GatewayCounter.RESENDS + Protocol.BINARY] += 1
             self._repeat_from(answer.start, answer.stop, int(row["next_out"]))
         else:
             row["is_live"] = 1
         return None
+
+    def _mark(self) -> None:
+        """Have the kernel take orders, once nothing can come again that was answered before a
+        crash."""
+        answers, row = self.gateway.index.answers, self.gateway.index.rows[self.number]
+        row["takes_orders"] = int(not answers.is_repeating(self.number, int(row["next_in"])))
+
+    def _was_answered(self, number: int) -> bool:
+        """Pass over a message that comes again and was answered before a crash."""
+        if not self.gateway.index.answers.was_answered(self.number, number):
+            return False
+        self.gateway.index.rows[self.number]["next_in"] += 1
+        self._mark()
+        return True
 
     def _repeat_from(self, first: int, stop: int, seen: int) -> None:
         """Repeat messages a slice at a time, then what was numbered meanwhile, then go live.
@@ -227,7 +244,9 @@ class BinaryLink:
             row["takes_orders"] = 0
             self.gateway.binary.links.pop(self.number, None)
         number, self.number = self.number, 0
-        if number and self.entry is not None and not self.gateway.is_stopping:
+        if number and self.gateway.is_stopping:
+            self.gateway.note_presence(number, 0)
+        elif number and self.entry is not None:
             cancel = self.entry.settings.cancel_on_disconnect
             now_ms = self.gateway.now_ms()
             self.gateway.departures.left(number, cancel, self._departure, now_ms)

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from openoutcry.config.jit import IS_TEST_BUILD
+from openoutcry.engine.faults import FaultPoint, is_due, reach_in_python
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix.layouts import SPARE_BYTES as FIX_SPARE_BYTES
 from openoutcry.protocol.fix.message import parse
@@ -51,6 +53,8 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         self.session_number = 0
         self.message_log: SessionLog | None = None
         self.is_closed = False
+        # The transport is closing: nothing can be written any more.
+        self._is_gone = False
         self.is_writing_paused = False
         self.is_held = False
         self._is_stalled = False
@@ -88,7 +92,7 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the place; the session lives on."""
-        self.is_closed = True
+        self.is_closed = self._is_gone = True
         if self.row >= 0:
             self.lost()
             self.gateway.unregister(self)
@@ -111,9 +115,12 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         self.process()
 
     def eof_received(self) -> bool:
-        """Close: the client sends nothing more, and its session is free at once."""
+        """Close: the client sends nothing more, and its session is free at once.
+
+        The socket itself is closed by us where something may still wait for the disk.
+        """
         self.close("the client has closed", is_error=False)
-        return False
+        return self.gateway.gate is not None
 
     def pause_writing(self) -> None:
         """Stop reading from a client that does not read: its own orders make its reports."""
@@ -140,7 +147,8 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
             if taken == _FRAMES_PER_TURN:
                 self._yield_turn()
                 break
-            if gateway.orders.waiting and not gateway.orders.flush():
+            has_room = not gateway.orders.waiting or gateway.orders.flush()
+            if not has_room or not gateway.index.has_room:
                 self._stall()
                 break
             code, self._start = self.receive(self._start, self._end)
@@ -236,13 +244,28 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
     # --- out --------------------------------------------------------------------------------------
 
     def write(self, data: bytes | memoryview) -> None:
-        """Send bytes: at once if the socket takes them, else by the event loop, within the
-        bound."""
+        """Send bytes: at once, or under `durability: power` when what they tell is on the disk."""
         if self.is_closed or not data:
             return
         if self.message_log is not None:
             self.message_log.put(SENT, bytes(data))
+        gate = self.gateway.gate
+        if gate is None:
+            self.write_now(data)
+        else:
+            gate.put(self, bytes(data))
+
+    def write_now(self, data: bytes | memoryview) -> None:
+        """Write to the socket what it takes, and leave the rest to the event loop, within the
+        bound."""
+        if self._is_gone:
+            return
         gateway = self.gateway
+        if IS_TEST_BUILD:
+            reach_in_python(gateway.faults, FaultPoint.BEFORE_WRITE)
+            if is_due(gateway.faults, FaultPoint.PARTIAL_WRITE):
+                os.write(self._fd, data[: len(data) // 2])
+            reach_in_python(gateway.faults, FaultPoint.PARTIAL_WRITE)
         counters = gateway.metrics.counters
         counters[GatewayCounter.WRITE_CALLS] += 1
         counters[GatewayCounter.BYTES_OUT + self.protocol] += len(data)
@@ -256,16 +279,14 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
             except OSError as error:
                 if error.errno not in {errno.EPIPE, errno.ECONNRESET, errno.EBADF}:
                     log.warning("write failed: peer=%s reason=%s", self.peer, error)
-                self.close("the client closed the connection", is_error=False)
+                self._cut("the client closed the connection", is_error=False)
                 return
         if sent == len(data):
             return
         if queued + len(data) - sent > gateway.config.gateway.send_queue_bytes:
             counters[GatewayCounter.SLOW_CONSUMERS + self.protocol] += 1
-            self.close(
-                f"reads too slowly: {queued + len(data) - sent} bytes wait for it",
-                is_error=True,
-                abort=True,
+            self._cut(
+                f"reads too slowly: {queued + len(data) - sent} bytes wait for it", is_error=True
             )
             return
         # The kernel's buffer is used again at once: what the loop keeps must be a copy.
@@ -289,12 +310,30 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         if self.row >= 0:
             self.lost()
         if abort:
+            self._is_gone = True
+            self.transport.abort()
+        elif self.gateway.gate is not None:
+            self.gateway.gate.close(self)
+        else:
+            self.close_now()
+
+    def _cut(self, reason: str, *, is_error: bool) -> None:
+        """Close a connection that nothing more can be written to."""
+        if self.is_closed:
+            self._is_gone = True
             self.transport.abort()
         else:
-            self.transport.close()
-            # What is queued may never go out to a client that does not read; its session must not
-            # stay taken for that.
-            self.gateway.loop.call_later(_LINGER_S, self._abort)
+            self.close(reason, is_error=is_error, abort=True)
+
+    def close_now(self) -> None:
+        """Close the socket, once it has taken what is queued."""
+        if self._is_gone:
+            return
+        self._is_gone = True
+        self.transport.close()
+        # What is queued may never go out to a client that does not read; its session must not stay
+        # taken for that.
+        self.gateway.loop.call_later(_LINGER_S, self._abort)
 
     def _abort(self) -> None:
         if self.row >= 0:

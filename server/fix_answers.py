@@ -1,6 +1,8 @@
 """Messages that the gateway itself answers FIX clients with, as each version has them."""
 
+import itertools
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,9 +82,17 @@ _TEXTS = frozenset({1, 11, 41, 55})
 
 
 def answer(
-    session: "FixSession", message: Message, msg_type: str, fields: Iterable[tuple[int, bytes]]
+    session: "FixSession",
+    message: Message,
+    msg_type: str,
+    fields: Iterable[tuple[int, bytes]],
+    *,
+    answers: int | None = None,
 ) -> None:
-    """Send an answer with what the session's version has of these fields, back by its route."""
+    """Send an answer with what the session's version has of these fields, back by its route.
+
+    It answers the message for good, unless `answers` says otherwise: see `send`.
+    """
     send(
         session,
         msg_type,
@@ -90,12 +100,17 @@ def answer(
             *route_of_answer(session.version, message),
             *fitting(session.version, msg_type, fields),
         ],
+        answers=(message.seq_num or 0) if answers is None else answers,
     )
 
 
-def send(session: "FixSession", msg_type: str, fields: Fields) -> None:
-    """Number, keep and send a message; `fields` may begin with some of the header."""
-    session.session.send_application(msg_type, fields, session.gateway.now_ms())
+def send(session: "FixSession", msg_type: str, fields: Fields, *, answers: int = 0) -> None:
+    """Number, keep and send a message; `fields` may begin with some of the header.
+
+    `answers` is the number of the client's message that it answers, below 0 where more of the
+    answer follows.
+    """
+    session.session.send_application(msg_type, fields, session.gateway.now_ms(), answers=answers)
 
 
 def report_fields(gateway: "Gateway", session: int, source: int) -> Fields:
@@ -122,6 +137,15 @@ def joined(fields: Iterable[tuple[int, bytes]]) -> bytes:
     return b"".join(b"%d=%b%b" % (tag, value, _SOH) for tag, value in fields)
 
 
+@dataclass(slots=True)
+class _LongAnswer:
+    """An answer of many messages: what it answers, and those that are still to be sent."""
+
+    number: int
+    messages: Iterator[tuple[str, Fields]]
+    due: tuple[str, Fields] | None
+
+
 class LongAnswers:
     """Answers of many messages, sent in slices so that nobody waits for the whole."""
 
@@ -133,16 +157,28 @@ class LongAnswers:
 
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
-        self._waiting: dict[FixSession, list[Iterator[tuple[str, Fields]]]] = {}
+        self._waiting: dict[FixSession, list[_LongAnswer]] = {}
 
     def is_full(self, session: "FixSession") -> bool:
         """Tell whether a session has as many answers on their way as it may."""
         return len(self._waiting.get(session, ())) >= self.LIMIT
 
-    def begin(self, session: "FixSession", messages: Iterator[tuple[str, Fields]]) -> None:
-        """Send messages, the first slice at once; later answers of the session come behind."""
+    def begin(
+        self, session: "FixSession", number: int, messages: Iterator[tuple[str, Fields]]
+    ) -> None:
+        """Send messages, the first slice at once; later answers of the session come behind.
+
+        `number` is that of the message that they answer; those that its client got before a crash
+        are left out.
+        """
+        index = self._gateway.index
+        answers, next_out = index.answers, int(index.rows[session.number]["next_out"])
+        sent = answers.parts_sent(session.number, number)
+        if number:
+            answers.begin(session.number, number, next_out)
         waiting = self._waiting.setdefault(session, [])
-        waiting.append(messages)
+        messages = itertools.islice(messages, sent, None)
+        waiting.append(_LongAnswer(number, messages, next(messages, None)))
         if len(waiting) == 1:
             self._go_on(session)
 
@@ -155,12 +191,20 @@ class LongAnswers:
             return
         waiting = self._waiting[session]
         stop_ns = self._gateway.monotonic_ns() + self.SLICE_NS
+        answers = self._gateway.index.answers
         while waiting:
-            message = next(waiting[0], None)
-            if message is None:
+            first = waiting[0]
+            message, first.due = first.due, next(first.messages, None)
+            is_last = first.due is None
+            # After a reset the number is another message's.
+            is_owed = answers.is_open(session.number, first.number)
+            if message is not None:
+                number = first.number if is_last else -first.number
+                send(session, *message, answers=number if is_owed else 0)
+            if is_last:
                 waiting.pop(0)
-                continue
-            send(session, *message)
+                if is_owed:
+                    answers.end(session.number, first.number)
             if self._gateway.monotonic_ns() >= stop_ns:
                 break
         session.act([])

@@ -49,7 +49,8 @@ class FixDeclines:
         self._gateway.metrics.counters[GatewayCounter.REJECTS + declined.reason] += 1
         route = route_of_answer(session.version, message)
         body = self._report(session.number, session.version, message, declined)
-        send(session, _type_of_report(message), [*route, *body])
+        answers = message.seq_num or 0
+        send(session, _type_of_report(message), [*route, *body], answers=answers)
         self.copy(session.number, message, declined)
 
     def copy(self, session: int, message: Message, declined: Declined) -> None:

@@ -3,7 +3,10 @@ Python."""
 
 import dataclasses
 import logging
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from openoutcry.engine.latency import GatewayCounter, Protocol
 from openoutcry.protocol.fix import events as ev
@@ -18,7 +21,7 @@ from openoutcry.server.fix_requests import SERVED_TYPES
 from openoutcry.server.hours import Hours
 from openoutcry.server.registry import SessionEntry, SessionRegistry
 from openoutcry.server.session_rules import heartbeat_limits
-from openoutcry.server.sessions import PROTOCOL_FIX
+from openoutcry.server.sessions import OUT_SINCE, PROTOCOL_FIX
 from openoutcry.server.store import GatewayStore, RowState
 from openoutcry.server.throttle import Admission, SessionThrottle
 from openoutcry.server.translate import LARGEST_REPORT
@@ -66,6 +69,8 @@ class FixSession:
             None if throttle is None else SessionThrottle(throttle, gateway.index.rows, self.number)
         )
         self._is_release_due = False
+        # The number due next to the client when the throttle began to hold messages.
+        self.held_out = 0
         self.session: Session
         self._use_version(entry.versions[-1])
 
@@ -94,6 +99,7 @@ class FixSession:
                 # The kernels encode reports of any length up to this one.
                 largest_sent=LARGEST_REPORT,
                 served_types=SERVED_TYPES,
+                is_answered=self._was_answered,
             ),
             RowState(gateway.index.rows[self.number]),
             GatewayStore(gateway, self.number),
@@ -103,6 +109,10 @@ class FixSession:
         has_last_processed = settings.last_msg_seq_num_processed and version >= Version.FIX42
         row["sends_last_processed"] = int(has_last_processed)
         gateway.set_comp_ids(self.number, self.comp_id, version)
+
+    def _was_answered(self, number: int) -> bool:
+        """Tell whether a message that comes again was answered before a crash."""
+        return self.gateway.index.answers.was_answered(self.number, number)
 
     def receive(self, frame: bytes | Message) -> None:
         """Take one frame in."""
@@ -145,7 +155,7 @@ class FixSession:
                         event.heartbeat_s,
                     )
                 case ev.NumbersReset():
-                    self.discard_held()
+                    self.discard_held(is_reset=True)
                 case ev.LoggedOut():
                     log.info(
                         "logged out: session=%s by_peer=%s text=%r",
@@ -199,6 +209,9 @@ class FixSession:
             return
         self.gateway.metrics.counters[GatewayCounter.THROTTLED + Protocol.FIX] += 1
         if admission is Admission.HELD:
+            assert self.throttle is not None
+            if len(self.throttle.held) == 1:
+                self.held_out = int(self.gateway.index.rows[self.number]["next_out"])
             self._plan_release(now_ms)
         else:
             is_last = admission is Admission.LAST and self.session.is_logged_on
@@ -207,7 +220,14 @@ class FixSession:
                 log.warning("logged out by its throttle: session=%s", self.comp_id)
                 self.gateway.loop.call_soon(self.log_out, self.throttle.text)
 
-    def _refuse_throttled(self, message: Message, *, is_last: bool = False, text: str = "") -> None:
+    def _refuse_throttled(
+        self,
+        message: Message,
+        *,
+        is_last: bool = False,
+        text: str = "",
+        is_answer: bool = True,
+    ) -> None:
         reason = BusinessRejectReason.THROTTLE_LIMIT_EXCEEDED
         if is_last:
             reason = BusinessRejectReason.THROTTLE_LIMIT_EXCEEDED_AND_DISCONNECTED
@@ -221,6 +241,7 @@ class FixSession:
             self.gateway.now_ms(),
             ref_id=message.get(11) or b"",
             text=text or self.throttle.text,
+            is_answer=is_answer,
         )
 
     def _plan_release(self, now_ms: int) -> None:
@@ -239,15 +260,22 @@ class FixSession:
         self.gateway.recv_ns = self.gateway.monotonic_ns()
         while (message := self.throttle.release(now_ms)) is not None:
             self.gateway.orders.take_fix(self, message, was_held=True)
+            # What was refused while it waited was answered before it.
+            since = self.gateway.index.flight[self.number, :, OUT_SINCE]
+            np.minimum(since, self.held_out, out=since)
         self._plan_release(now_ms)
         self.act([])
 
-    def discard_held(self) -> None:
-        """Refuse what the throttle holds: the client is gone, or its numbers began anew."""
+    def discard_held(self, *, is_reset: bool = False) -> None:
+        """Refuse what the throttle holds: the client is gone, or its numbers began anew.
+
+        After a reset that answers no message any more: their numbers are others'.
+        """
         if self.throttle is None:
             return
+        text = "Not executed: held by the throttle until now"
         for message in self.throttle.discard():
-            self._refuse_throttled(message, text="Not executed: held by the throttle until now")
+            self._refuse_throttled(message, text=text, is_answer=not is_reset)
 
     def _resend(self) -> None:
         """Send one slice of a resend, and come back for the next."""
@@ -276,7 +304,10 @@ class FixSession:
         row = self.gateway.index.rows[self.number]
         is_open = self.connection is not None
         row["is_live"] = int(is_open and self.session.can_send)
+        # Whoever sends again what was answered before a crash is listened to by Python alone.
+        is_repeating = self.gateway.index.answers.is_repeating(self.number, int(row["next_in"]))
         takes_orders = is_open and self.session.is_live and not self.is_drop_copy
+        takes_orders = takes_orders and not is_repeating
         row["takes_orders"] = int(takes_orders)
 
     def attach(
@@ -334,7 +365,9 @@ class FixSession:
         now_ms = self.gateway.now_ms()
         self.act(self.session.connection_lost(now_ms))
         departure, self._departure = self._departure, None
-        if departure is not None and not self.gateway.is_stopping:
+        if departure is not None and self.gateway.is_stopping:
+            self.gateway.note_presence(self.number, 0)
+        elif departure is not None:
             cancel = self.entry.settings.cancel_on_disconnect
             self.gateway.departures.left(self.number, cancel, departure, now_ms)
         self.gateway.fix.hours.left(self.number)
@@ -370,6 +403,14 @@ class FixSessions:
         if session is None:
             session = self.by_number[entry.number] = FixSession(self.gateway, entry)
         return session
+
+    def held(self) -> Iterator[tuple[int, tuple[int, int]]]:
+        """Yield (session, (first number that a throttle holds, number due next to the client when
+        it began to hold))."""
+        for number, session in self.by_number.items():
+            if session.throttle is not None and session.throttle.held:
+                first = session.throttle.held[0].seq_num or 0
+                yield number, (first, session.held_out)
 
     def reset(self, number: int) -> None:
         """Begin the numbers of a session anew whose client is away."""

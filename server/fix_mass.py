@@ -17,6 +17,7 @@ from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind
 from openoutcry.engine.records import SHARD_SHIFT
 from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.versions import Version
+from openoutcry.server.answers import FoundRow
 from openoutcry.server.declined import Declined
 from openoutcry.server.drop_copies import copies_of
 from openoutcry.server.fix_answers import (
@@ -79,6 +80,8 @@ class _Request:
     #: Why shards refused, if any did.
     reason: int = 0
     refusals: int = 0
+    #: The session's when it was asked.
+    epoch: int = 0
 
 
 class MassRequests:
@@ -202,8 +205,18 @@ class MassRequests:
         return len(self._pending[session.number]) >= _PENDING_MAX
 
     def _ask(self, request: _Request, row: Any) -> None:
-        key = (int(row["epoch"]), int(row["inbound_seq"]))
-        self._pending[int(row["session"])][key] = request
+        session, number = int(row["session"]), int(row["inbound_seq"])
+        request.epoch = int(row["epoch"])
+        self._pending[session][request.epoch, number] = request
+        answers = self._gateway.index.answers
+        next_out = int(self._gateway.index.rows[session]["next_out"])
+        answers.begin(session, number, next_out)
+        # What shards had reported when the gateway before this one died is not asked for again.
+        for found in answers.rows_found(session, number):
+            self._take_found(request, found)
+        if not request.shards:
+            self._end(request)
+            return
         for shard in sorted(request.shards):
             self._orders.put(shard, row)
 
@@ -211,52 +224,89 @@ class MassRequests:
 
     def take_report(self, shard: int, position: int, row: Any) -> None:
         """Take one report of an answer; send what is due once the shards have all answered."""
-        pending = self._pending[int(row["session"])]
-        key = (int(row["epoch"]), int(row["inbound_seq"]))
+        session, number = int(row["session"]), int(row["inbound_seq"])
+        pending = self._pending[session]
+        key = (int(row["epoch"]), number)
         source = shard << SHARD_SHIFT | position
-        kind = int(row["kind"])
         request = pending.get(key)
-        if kind == ReportKind.STATUS:
+        if int(row["kind"]) == ReportKind.STATUS:
             self._tell_status(row, request, source)
             if request is not None:
                 del pending[key]
-                self._gateway.index.rows[int(row["session"])]["python_statuses"] -= 1
+                self._gateway.index.rows[session]["python_statuses"] -= 1
+                self._note_end(request)
             return
         if request is None or shard not in request.shards:
             return
-        if kind == ReportKind.MASS_STATUS:
-            if self._is_wanted(request, row):
-                request.found.append(source)
-            return
-        request.shards.discard(shard)
-        request.count += int(row["qty_lots"])
-        if row["reason"]:
-            request.reason = int(row["reason"])
-            request.refusals += 1
-        if request.shards:
-            return
-        del pending[key]
-        if kind == ReportKind.MASS_CANCELED:
-            self._end_cancel(request)
-        else:
-            self._end_status(request)
+        found = found_row(shard, source, row)
+        if self._is_owed(request):
+            self._gateway.index.answers.note_row(session, number, found)
+        self._take_found(request, found)
+        if not request.shards:
+            self._end(request)
 
-    def _is_wanted(self, request: _Request, row: Any) -> bool:
+    def _take_found(self, request: _Request, found: FoundRow) -> None:
+        """Add one report of a shard to an answer."""
+        if found.kind == ReportKind.MASS_STATUS:
+            if self._is_wanted(request, found):
+                request.found.append(found.source)
+            return
+        request.shards.discard(found.shard)
+        request.count += found.qty_lots
+        if found.reason:
+            request.reason = found.reason
+            request.refusals += 1
+
+    def _is_wanted(self, request: _Request, found: FoundRow) -> bool:
         if request.order_id is not None:
-            return bool(row["order_id"] == request.order_id)
+            return found.order_id == request.order_id
         if not request.account:
             return True
-        return bool(self._gateway.accounts.rows[int(row["account"])]["base"] == request.account)
+        return bool(self._gateway.accounts.rows[found.account]["base"] == request.account)
+
+    def _is_owed(self, request: _Request) -> bool:
+        """Tell whether an answer still counts: not after a reset of the session's numbers."""
+        number = request.message.seq_num or 0
+        epoch = int(self._gateway.index.rows[request.session.number]["epoch"])
+        return request.epoch == epoch and self._gateway.index.answers.is_open(
+            request.session.number, number
+        )
+
+    def _note_end(self, request: _Request) -> None:
+        if self._is_owed(request):
+            number = request.message.seq_num or 0
+            self._gateway.index.answers.end(request.session.number, number)
+
+    def _end(self, request: _Request) -> None:
+        """Send the answer of a request that all shards have answered."""
+        number = request.message.seq_num or 0
+        del self._pending[request.session.number][request.epoch, number]
+        # In the same order whenever it is made.
+        request.found.sort()
+        if request.message.msg_type == "q":
+            self._end_cancel(request)
+            self._note_end(request)
+        elif not request.found:
+            self._end_status(request)
+            self._note_end(request)
+        else:
+            # It ends by itself.
+            self._end_status(request)
 
     def _end_cancel(self, request: _Request) -> None:
         session, message = request.session, request.message
         if request.refusals and not request.count:
             text = REASON_TEXTS[request.reason]
-            self._answer_cancel(session, message, _REFUSED, _OTHER, 0, text)
+            self._answer_cancel(session, message, _REFUSED, _OTHER, 0, text, self._tag(request))
         else:
             scope = message.get(530) or b""
-            self._answer_cancel(session, message, scope, b"", request.count, "")
+            tag = self._tag(request)
+            self._answer_cancel(session, message, scope, b"", request.count, "", tag)
         session.act([])
+
+    def _tag(self, request: _Request) -> int:
+        """Return the number that the answer to a request answers; 0 after a reset."""
+        return (request.message.seq_num or 0) if self._is_owed(request) else 0
 
     def _answer_cancel(
         self,
@@ -266,6 +316,7 @@ class MassRequests:
         code: bytes,
         count: int,
         text: str,
+        answers: int | None = None,
     ) -> None:
         """Send an OrderMassCancelReport (r)."""
         own_id = self._declines.exec_id(session.number, session.version, message)
@@ -284,17 +335,18 @@ class MassRequests:
             (60, self._declines.stamp(session.version)),
             (58, text_of(text)),
         ]
-        answer(session, message, "r", fields)
+        answer(session, message, "r", fields, answers=answers)
 
     def _end_status(self, request: _Request) -> None:
         session, message = request.session, request.message
         if not request.found:
             reason = RejectReason(request.reason) if request.reason else RejectReason.UNKNOWN_ORDER
             text = REASON_TEXTS[reason] if request.reason else "no open order"
-            self._no_orders(session, message, reason, text)
+            self._no_orders(session, message, reason, text, self._tag(request))
             session.act([])
             return
-        self._answers.begin(session, self._statuses(request))
+        number = (message.seq_num or 0) if self._is_owed(request) else 0
+        self._answers.begin(session, number, self._statuses(request))
 
     def _statuses(self, request: _Request) -> Iterator[tuple[str, Fields]]:
         """Yield an ExecutionReport for each order found."""
@@ -316,7 +368,9 @@ class MassRequests:
         """Send the answer to a status request, with its own identifier if it has one."""
         session = self._gateway.fix.by_number[int(row["session"])]
         more = [] if request is None else echo(request.message, 790)
-        send(session, "8", self._status_fields(session, source, more))
+        epoch = self._gateway.index.rows[session.number]["epoch"]
+        number = int(row["inbound_seq"]) if row["epoch"] == epoch else 0
+        send(session, "8", self._status_fields(session, source, more), answers=number)
         session.act([])
         if row["order_id"]:
             for copy in copies_of(self._gateway, session.number, int(row["account"])):
@@ -324,7 +378,12 @@ class MassRequests:
                 copy.act([])
 
     def _no_orders(
-        self, session: "FixSession", message: Message, reason: RejectReason, text: str
+        self,
+        session: "FixSession",
+        message: Message,
+        reason: RejectReason,
+        text: str,
+        answers: int | None = None,
     ) -> None:
         """Answer a mass status that finds nothing, or is refused, with one rejected report."""
         fields = self._declines.no_order(
@@ -334,7 +393,21 @@ class MassRequests:
             fields += [(584, message.get(584) or b""), (911, b"0"), (912, b"Y")]
         else:
             fields += echo(message, 790)
-        answer(session, message, "8", fields)
+        answer(session, message, "8", fields, answers=answers)
+
+
+def found_row(shard: int, source: int, row: Any) -> FoundRow:
+    """Return what an answer needs of a REPORT row; `source` is where it lies."""
+    return FoundRow(
+        shard,
+        source,
+        int(row["kind"]),
+        int(row["qty_lots"]),
+        int(row["reason"]),
+        int(row["account"]),
+        int(row["order_id"]),
+        int(row["report_seq"]),
+    )
 
 
 def order_id_of(text: bytes) -> int | None:

@@ -75,7 +75,8 @@ class ReferenceData:
         answer(session, message, "y", [*_ids(message), (560, result)])
 
     def _list(self, session: "FixSession", message: Message, symbols: Iterable[Symbol]) -> None:
-        self._answers.begin(session, self._lists(session.version, message, tuple(symbols)))
+        messages = self._lists(session.version, message, tuple(symbols))
+        self._answers.begin(session, message.seq_num or 0, messages)
 
     def _lists(
         self, version: Version, message: Message, symbols: tuple[Symbol, ...]
@@ -114,16 +115,18 @@ class ReferenceData:
             if self._answers.is_full(session):
                 self._no_definition(session, message, _REFUSED, "too many requests at once")
             else:
-                symbols = self._symbols.definitions
-                self._answers.begin(session, self._definitions(session.version, message, symbols))
+                self._define(session, message, self._symbols.definitions)
         elif kind not in {_IDENTITY, _SPECIFIED}:
             text = "SecurityRequestType(321) must be 0, 1 or 3"
             self._no_definition(session, message, _REFUSED, text)
         elif number is None:
             self._no_definition(session, message, _NO_MATCH, "unknown symbol")
         else:
-            symbols = (self._symbols.definitions[number],)
-            self._answers.begin(session, self._definitions(session.version, message, symbols))
+            self._define(session, message, (self._symbols.definitions[number],))
+
+    def _define(self, session: "FixSession", message: Message, symbols: tuple[Symbol, ...]) -> None:
+        messages = self._definitions(session.version, message, symbols)
+        self._answers.begin(session, message.seq_num or 0, messages)
 
     def _no_definition(
         self, session: "FixSession", message: Message, response: bytes, text: str

@@ -8,11 +8,14 @@ import signal
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import uvloop
 
+from openoutcry.engine.faults import FaultPoint, reach_in_python
 from openoutcry.engine.latency import GatewayCounter, Protocol, Role, open_metrics
 from openoutcry.engine.log import as_words
 from openoutcry.engine.pack import MAX_PACKED_BYTES
@@ -33,6 +36,7 @@ from openoutcry.protocol.fix.slots import decode_tables
 from openoutcry.protocol.fix.stamps import format_utc_ms
 from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.binary_gateway import BinarySessions
+from openoutcry.server.checkpoint import CheckpointFile, capture
 from openoutcry.server.config import Config
 from openoutcry.server.connection import BinaryConnection, Connection, FixConnection
 from openoutcry.server.credentials import CredentialFile, Locks
@@ -40,14 +44,17 @@ from openoutcry.server.departures import Departures
 from openoutcry.server.drop_copies import count_copies, set_up_copies
 from openoutcry.server.fix_gateway import FixSessions
 from openoutcry.server.fix_logon import Credentials
+from openoutcry.server.gate import Gate
+from openoutcry.server.gateway_recovery import GatewayRecovery, Stopped, await_shards
 from openoutcry.server.inbound_binary import receive_binary
 from openoutcry.server.inbound_fix import COMP_ID, receive_fix
-from openoutcry.server.journal import SegmentedFile
+from openoutcry.server.journal import SegmentedFile, owner_of
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.message_log import MessageLogs
 from openoutcry.server.orders import Orders
 from openoutcry.server.outbound import (
-    OUTBOUND_FLUSH,
+    OUTBOUND_DIRECTORY,
+    OUTBOUND_DONE,
     OUTBOUND_INDEX,
     OUTBOUND_PYTHON,
     await_release,
@@ -68,9 +75,16 @@ from openoutcry.server.process import (
 from openoutcry.server.profiles import Profiles
 from openoutcry.server.registry import SessionRegistry
 from openoutcry.server.resend import Resender
-from openoutcry.server.sessions import SessionIndex
+from openoutcry.server.retainer import Retainer
+from openoutcry.server.sessions import BLOCK_LIMIT, HOME_NONE, HOME_UNKNOWN, SessionIndex
 from openoutcry.server.sockets import watch_peers
-from openoutcry.server.tables import AccountTable, CopyTable, SymbolTable, name_words
+from openoutcry.server.tables import (
+    COPIES_UNKNOWN,
+    AccountTable,
+    CopyTable,
+    SymbolTable,
+    name_words,
+)
 from openoutcry.server.translate import REASON_TEXTS, Routes
 
 log = logging.getLogger(__name__)
@@ -80,6 +94,8 @@ _OUT_BYTES = 128 << 10
 #: Reports encoded before the first of them is written.
 _REPORTS_AT_ONCE = 2048
 _POLL_S = 0.1
+#: Time between two checkpoints: what came since is read again by a recovery.
+_CHECKPOINT_NS = 1_000_000_000
 #: Connections whose timers are looked at before others get their turn.
 _POLL_SLICE = 32
 #: How long a client may take to answer the Logout of a venue that stops.
@@ -104,14 +120,28 @@ class Gateway:
             for account in firm.accounts:
                 self.accounts.add(account.encode(), firm_number)
         self.copies = CopyTable(max(config.capacity.sessions, count_copies(config)))
+        #: Our words in shared memory, and the address of those for fault points.
+        self.words = memory.gateways[number]
+        self.faults = int(self.words.ctypes.data) + GatewayWord.FAULTS * 8
+        shards, sessions = len(config.shards), config.capacity.sessions
+        self.checkpoints = CheckpointFile(
+            data_dir / f"gateway-{number}-checkpoint", sessions, shards
+        )
+        latest = self.checkpoints.latest()
         self.index = SessionIndex(
             data_dir,
             f"gateway-{number}",
-            config.capacity.sessions,
+            sessions,
             config.log.segment_bytes,
-            len(config.shards),
-            faults=int(memory.gateways[number].ctypes.data) + GatewayWord.FAULTS * 8,
+            shards,
+            owner=owner_of(config),
+            next_block=0 if latest is None else latest.next_block,
+            stored_end=0 if latest is None else latest.stored_end,
+            faults=self.faults,
         )
+        #: Under `durability: power`, what everything written passes.
+        self.gate: Gate | None = None
+        self._captured_ns = 0
         registry = SessionRegistry(config, self.index.rows)
         self.profiles = Profiles(
             [
@@ -138,10 +168,10 @@ class Gateway:
         self._out = np.empty((config.gateway.max_connections, _OUT_BYTES), np.uint8)
         self._out_used = np.zeros(config.gateway.max_connections, np.int64)
         self._out_views = memoryview(self._out.reshape(-1).data)
-        self._words = memory.gateways[number]
         self._set_up_shards(data_dir)
         self._set_up_kernels()
         set_up_copies(self)
+        self._retainer = Retainer(self, data_dir)
         self.is_stopping = False
         self._is_draining = False
 
@@ -151,12 +181,14 @@ class Gateway:
         memory, number = self.memory, self.number
         shards = memory.shard_count
         segment = self.config.log.segment_bytes
-        self._report_files = [
-            SegmentedFile(data_dir, f"shard-{s}-reports", segment, writable=False)
+        self.report_files = [
+            SegmentedFile(
+                data_dir, f"shard-{s}-reports", segment, writable=False, owner=owner_of(self.config)
+            )
             for s in range(shards)
         ]
-        self._next_report = np.ones(shards, np.int64)
-        self._positions = self.index.positions
+        self.next_report = np.ones(shards, np.int64)
+        self.positions = self.index.positions
         self._row = np.zeros(1, REPORT)
         self._row_words = as_words(self._row)
         states = int(memory.shards.ctypes.data)
@@ -199,7 +231,7 @@ class Gateway:
         self._texts, self._text_lengths = text_table(texts)
         self._times = time_cache()
         self.resender = Resender(
-            self._report_files,
+            self.report_files,
             self.memory.shards,
             self.routes,
             self._session_texts,
@@ -207,7 +239,7 @@ class Gateway:
         )
         self._window_ms = self.config.fix.sending_time_window_s * 1000 or 1 << 62
         self._spin_ns = self.config.gateway.spin_us * 1000
-        self._sleeping = int(self._words.ctypes.data) + GatewayWord.SLEEPING * 8
+        self._sleeping = int(self.words.ctypes.data) + GatewayWord.SLEEPING * 8
 
     def set_comp_ids(self, number: int, comp_id: str, version: Version) -> None:
         """Prepare what the kernels need of a FIX session's CompIDs and version."""
@@ -294,7 +326,7 @@ class Gateway:
     def look_for_reports(self) -> None:
         """After a read: answers may be a microsecond away, so look for them a little longer."""
         if self._spin_ns and len(self._released) == 1:
-            seen = int(self._next_report[0]) - 1
+            seen = int(self.next_report[0]) - 1
             await_release(int(self._released[0]), self._first_header, seen, self._spin_ns)
         self.drain()
 
@@ -304,30 +336,32 @@ class Gateway:
             return
         self._is_draining = True
         try:
-            self._words[GatewayWord.SLEEPING] = 0
+            self.words[GatewayWord.SLEEPING] = 0
             while True:
+                is_stuck = False
                 for shard in range(len(self._released)):
-                    self._drain_shard(shard)
+                    is_stuck |= not self._drain_shard(shard)
                 self._resume_stalled()
-                if fall_asleep(self._sleeping, self._released, self._next_report - 1):
+                if is_stuck or fall_asleep(self._sleeping, self._released, self.next_report - 1):
                     break
         finally:
             self._is_draining = False
 
-    def _drain_shard(self, shard: int) -> None:
+    def _drain_shard(self, shard: int) -> bool:
+        """Send what a shard released; return False where there is no room to note it."""
         while True:
-            first = int(self._next_report[shard])
+            first = int(self.next_report[shard])
             released = int(released_report(int(self._released[shard])))
             if released < first:
-                return
+                return True
             stop = min(released, first + _REPORTS_AT_ONCE - 1) + 1
-            file = self._report_files[shard]
+            file = self.report_files[shard]
             written = int(self.memory.shards[shard, ShardWord.RELEASED_POSITION])
             file.ensure(written + MAX_PACKED_BYTES)
             self.index.make_room()
             code, reached, position, for_python = encode_reports(
                 file.address,
-                int(self._positions[shard]),
+                int(self.positions[shard]),
                 int(self.memory.shards[shard, ShardWord.BASE_NS]),
                 self._row,
                 self._row_words,
@@ -347,15 +381,77 @@ class Gateway:
                 self._binary_values,
                 self.now_ms(),
             )
-            self._next_report[shard] = reached
-            self._positions[shard] = int(position)
+            self.next_report[shard] = reached
+            self.positions[shard] = int(position)
             self._write_out()
             count_latency(self.memory.stamps[shard], first, reached, self.metrics.histograms)
             if code == OUTBOUND_PYTHON:
                 self.orders.take_report(shard, int(for_python), self._row[0])
-            if code not in {OUTBOUND_FLUSH, OUTBOUND_INDEX} and reached > released:
+            elif code == OUTBOUND_DIRECTORY:
+                self.catch_up(self._row[0])
+            elif code == OUTBOUND_INDEX and not self._has_mapped_more():
+                # The shard's log keeps the reports until there is room on the disk.
+                return False
+            if code in {OUTBOUND_DONE, OUTBOUND_PYTHON} and reached > released:
                 file.drop_below(int(position) - file.segment_bytes)
-                return
+                return True
+
+    def _has_mapped_more(self) -> bool:
+        """Map another segment for the index; return whether there was room."""
+        before = int(self.index.allocator[BLOCK_LIMIT])
+        self.index.make_room(wants_more=True)
+        return int(self.index.allocator[BLOCK_LIMIT]) > before
+
+    def catch_up(self, report: Any) -> None:
+        """Take in what the directory tells of sessions and accounts that other gateways added.
+
+        `report` is one of a session or account that is not known here; the directory has it, since
+        it was added there before a shard heard of it.
+        """
+        session, account = int(report["session"]), int(report["account"])
+        if self.index.rows["home"][session] == HOME_UNKNOWN:
+            log.error("report of an unknown session: session=%d", session)
+            self.index.rows["home"][session] = HOME_NONE
+        if self.accounts.rows["copies"][account] == COPIES_UNKNOWN:
+            log.error("report of an unknown account: account=%d", account)
+            self.accounts.rows["copies"][account] = -1
+
+    # --- what survives ----------------------------------------------------------------------------
+
+    def recover(self, is_stopping: Callable[[], bool] = lambda: False) -> None:
+        """Bring the sessions to where they stood, from the gateway's files and the shards' logs.
+
+        Raises:
+            Stopped: `is_stopping` said so while the shards were waited for.
+            OutOfSpaceError: there is no room for what has to be noted.
+        """
+        await_shards(self, is_stopping)
+        GatewayRecovery(self, self.checkpoints.latest()).run()
+        self.fix.hours.catch_up(self.now_ms())
+        self.write_checkpoint()
+
+    def write_checkpoint(self) -> None:
+        """Write how the sessions stand now: from there a recovery goes on."""
+        self._captured_ns = self.monotonic_ns()
+        image = self.checkpoints.image(capture(self))
+        if self.gate is not None:
+            self.gate.put_checkpoint(image)
+        else:
+            self._store_checkpoint(image, is_synced=self.config.log.durability == "power")
+
+    def _store_checkpoint(self, image: bytes, *, is_synced: bool = True) -> None:
+        if is_synced and self.gate is None:
+            # The first one, before there is a gate: what it builds upon comes first.
+            self.index.sync()
+        reach_in_python(self.faults, FaultPoint.BEFORE_EXPECTED)
+        self.checkpoints.write(image)
+        if is_synced:
+            self.checkpoints.sync()
+        reach_in_python(self.faults, FaultPoint.AFTER_EXPECTED)
+
+    def note_presence(self, session: int, word: int) -> None:
+        """Note who is there, for a gateway that comes after this one; see `checkpoint`."""
+        self.checkpoints.presence[session] = word
 
     def _write_out(self) -> None:
         for row in np.flatnonzero(self._out_used).tolist():
@@ -381,6 +477,10 @@ class Gateway:
     ) -> None:
         """Listen, and run until the supervisor says stop."""
         self.loop = asyncio.get_running_loop()
+        if self.config.log.durability == "power":
+            self.gate = Gate(
+                self.index.sync, self._store_checkpoint, self.loop.call_soon_threadsafe
+            )
         self.loop.add_reader(wake_fd, self._woken, wake_fd)
         servers = []
         for sock in (fix_socket, binary_socket):
@@ -403,11 +503,11 @@ class Gateway:
                 )
             )
         self.drain()
-        self._words[GatewayWord.PID] = os.getpid()
-        self._words[GatewayWord.STATUS] = ProcessStatus.RUNNING
-        while not self._words[GatewayWord.STOP]:
+        self.words[GatewayWord.PID] = os.getpid()
+        self.words[GatewayWord.STATUS] = ProcessStatus.RUNNING
+        while not self.words[GatewayWord.STOP]:
             await asyncio.sleep(_POLL_S)
-            self._words[GatewayWord.HEARTBEAT] += 1
+            self.words[GatewayWord.HEARTBEAT] += 1
             if is_orphan(parent):
                 log.error("supervisor is gone: the gateway stops")
                 return
@@ -416,7 +516,10 @@ class Gateway:
         for server in servers:
             server.close()
         await self._log_everybody_out()
-        self._words[GatewayWord.STATUS] = ProcessStatus.STOPPED
+        self.write_checkpoint()
+        if self.gate is not None:
+            self.gate.stop()
+        self.words[GatewayWord.STATUS] = ProcessStatus.STOPPED
 
     def _woken(self, fd: int) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -431,6 +534,9 @@ class Gateway:
         self.departures.poll(now_ms)
         if self.orders.waiting:
             self.orders.flush()
+        if self.monotonic_ns() - self._captured_ns >= _CHECKPOINT_NS:
+            self.write_checkpoint()
+            self._retainer.poll()
         fix = binary = 0
         for number, connection in enumerate(list(self._open), 1):
             if number % _POLL_SLICE == 0:
@@ -450,8 +556,12 @@ class Gateway:
         self.credentials.close()
         self.message_logs.close()
         self.resender.close()
+        if self.gate is not None:
+            self.gate.stop()
+        self._retainer.close()
+        self.checkpoints.close()
         self.index.close()
-        for file in self._report_files:
+        for file in self.report_files:
             file.close()
 
     async def _log_everybody_out(self) -> None:
@@ -497,5 +607,9 @@ def run_process(
         pinned = shard_cores(config, available_cores())
         keep_off([core for core in pinned if core is not None])
     gateway = Gateway(config, memory, data_dir)
+    gateway.words[GatewayWord.PID] = os.getpid()
+    gateway.words[GatewayWord.STATUS] = ProcessStatus.RECOVERING
+    with contextlib.suppress(Stopped):
+        gateway.recover(lambda: bool(gateway.words[GatewayWord.STOP]) or is_orphan(parent))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(gateway.serve(wake_fd, fix_socket, binary_socket, parent))

@@ -39,7 +39,7 @@ class Hours:
 
     Args:
         sessions: the sessions.
-        now_ms: UTC. What is due before is taken as done: a new gateway's numbers begin at 1.
+        now_ms: UTC. What is due before is taken as done, unless `catch_up` finds that it was not.
     """
 
     def __init__(self, sessions: "FixSessions", now_ms: int) -> None:
@@ -69,6 +69,20 @@ class Hours:
                     now_ms,
                 )
             state.members.append(entry.number)
+
+    def catch_up(self, now_ms: int) -> None:
+        """Begin the numbers anew of those sessions whose reset was due while no gateway ran."""
+        self._take_in(now_ms)
+        rows = self._sessions.gateway.index.rows
+        for state in self._states.values():
+            if state.reset_at is None:
+                continue
+            reset_ms = int(state.reset_at.timestamp() * 1000)
+            late = [n for n in state.members if 0 < rows[n]["epoch_ms"] < reset_ms]
+            for number in late:
+                self._sessions.reset(number)
+            if late:
+                log.info("schedule: numbers begun anew of sessions=%d, due before", len(late))
 
     def closed_text(self, entry: SessionEntry, now_ms: int) -> str:
         """Return why a session cannot log on now, or an empty text."""

@@ -29,6 +29,7 @@ Stored message, from a multiple of 8 on
 import bisect
 import errno
 import logging
+import threading
 import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,7 +41,8 @@ from openoutcry.config.jit import inline_kernel, int64, lean_kernel, lean_part
 from openoutcry.engine.atomics import store_release
 from openoutcry.engine.faults import FaultPoint, reach, reach_in_python
 from openoutcry.engine.pack import FIRST_BYTE
-from openoutcry.server.journal import OutOfSpaceError, SegmentedFile
+from openoutcry.server.answers import Answers
+from openoutcry.server.journal import OutOfSpaceError, SegmentedFile, SegmentOwner
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,7 @@ def _begin_block(
     blocks: NDArray[np.int64],
     allocator: NDArray[np.int64],
     number: int,
+    time_ms: int,
 ) -> int:
     """Give a session a new block, for its numbers from `number` on; return 0 where there is none
     left."""
@@ -135,6 +138,8 @@ def _begin_block(
     if fresh >= allocator[BLOCK_LIMIT]:
         return 0
     row = sessions[session]
+    if row["epoch_ms"] == 0:
+        row["epoch_ms"] = time_ms
     at = fresh * BLOCK_WORDS
     blocks[at + 1] = row["epoch"]
     blocks[at + 2] = number
@@ -160,7 +165,7 @@ def begin_epoch(
 ) -> int:
     """Begin the blocks of a session's new epoch; return 0 where no block is mapped any more."""
     sessions[session]["block"] = -1
-    return _begin_block(sessions, session, blocks, allocator, int64(1))
+    return _begin_block(sessions, session, blocks, allocator, int64(1), int64(0))
 
 
 @inline_kernel
@@ -180,7 +185,7 @@ def index_append(
     reach(allocator[FAULTS], FaultPoint.BEFORE_INDEX)
     entries = sessions[session]["entries"]
     if sessions[session]["block"] < 0 or entries == BLOCK_ENTRIES:
-        if _begin_block(sessions, session, blocks, allocator, number) == 0:
+        if _begin_block(sessions, session, blocks, allocator, number, time_ms) == 0:
             return 0
         entries = 0
     first = sessions[session]["block"] * BLOCK_WORDS
@@ -244,6 +249,9 @@ class SessionIndex:
         capacity: most sessions, the unused row 0 included.
         segment_bytes: size of the files' segments.
         shards: how many there are.
+        owner: what the segments' headers say.
+        next_block, stored_end: where a checkpoint found the files' ends; what was written since is
+            mapped, too.
         faults: address of the process's FAULTS words, or 0.
 
     Attributes:
@@ -251,6 +259,7 @@ class SessionIndex:
         flight: int64 (sessions, shards, FLIGHT_WORDS): what the shards have still to answer.
         positions: int64 (shards): how far each report log has been read.
         stored_end: offset behind the last stored message.
+        answers: what the gateway itself owes to clients.
     """
 
     def __init__(
@@ -261,6 +270,9 @@ class SessionIndex:
         segment_bytes: int,
         shards: int = 1,
         *,
+        owner: SegmentOwner = SegmentOwner(),  # noqa: B008 - it is immutable
+        next_block: int = 0,
+        stored_end: int = 0,
         faults: int = 0,
     ) -> None:
         self.rows = np.zeros(capacity, SESSION_ROW)
@@ -272,30 +284,32 @@ class SessionIndex:
         self.flight = np.zeros((capacity, shards, FLIGHT_WORDS), np.int64)
         self.positions = np.full(shards, FIRST_BYTE, np.int64)
         self.index_file = SegmentedFile(
-            folder,
-            f"{name}-index",
-            segment_bytes,
-            writable=True,
+            folder, f"{name}-index", segment_bytes, writable=True, owner=owner
         )
         self.blocks = self.index_file.array(np.int64)
         self.message_file = SegmentedFile(
-            folder,
-            f"{name}-messages",
-            segment_bytes,
-            writable=True,
+            folder, f"{name}-messages", segment_bytes, writable=True, owner=owner
         )
         self._stored = self.message_file.array(np.uint8)
-        self.stored_end = 0
+        self.stored_end = stored_end
         self._faults = faults
         #: What the kernels are given where there are no fault points.
         self._no_faults = np.zeros(256, np.int64)
         self.allocator = np.zeros(8, np.int64)
+        segment_bytes = self.index_file.segment_bytes
         self.allocator[SEGMENT_BLOCKS] = segment_bytes // BLOCK_BYTES
         self.allocator[FAULTS] = faults or int(self._no_faults.ctypes.data)
+        self.allocator[NEXT_BLOCK] = next_block
+        # Blocks that sessions may still go on in lie up to two segments back.
+        _map_existing(self.index_file, next_block * BLOCK_BYTES - 2 * segment_bytes)
+        _map_existing(self.message_file, stored_end - self.message_file.segment_bytes)
         self.allocator[BLOCK_LIMIT] = self.index_file.mapped_bytes // BLOCK_BYTES
+        self._synced = (self.index_file.first_byte, self.message_file.first_byte, -1)
+        self._sync_lock = threading.Lock()
         # The first numbers and the places of a session's blocks, oldest first, as last seen.
         self._directory: dict[int, tuple[list[int], list[int]]] = {}
         self._has_failed = False
+        self.answers = Answers()
 
     # --- room -------------------------------------------------------------------------------------
 
@@ -306,14 +320,15 @@ class SessionIndex:
         left = self.message_file.mapped_bytes - self.stored_end
         return bool(free > _RESERVED_BLOCKS and left > _RESERVED_BLOCKS * BLOCK_BYTES)
 
-    def make_room(self) -> None:
-        """Map another segment where less than half a segment is left; unmap old ones.
+    def make_room(self, *, wants_more: bool = False) -> None:
+        """Map another segment where less than half a segment is left, or more is wanted; unmap old
+        ones.
 
         Where the file system has no room, what is mapped has to do: see `has_room`.
         """
         half = self.index_file.segment_bytes // 2
         used = int(self.allocator[NEXT_BLOCK]) * BLOCK_BYTES
-        is_index_low = self.index_file.mapped_bytes - used < half
+        is_index_low = wants_more or self.index_file.mapped_bytes - used < half
         if not is_index_low and self.message_file.mapped_bytes - self.stored_end >= half:
             return
         try:
@@ -336,7 +351,7 @@ class SessionIndex:
         head[1:] = [shards, self.stored_end, *self.positions]
         head[0] = SEGMENT_MARK
         self.allocator[BLOCK_LIMIT] = self.index_file.mapped_bytes // BLOCK_BYTES
-        self.index_file.drop_below(used - self.index_file.segment_bytes)
+        self._drop_below(self.index_file, used - self.index_file.segment_bytes)
         # A session that sent nothing for long begins a new block: its old one is unmapped.
         is_old = self.rows["block"] * BLOCK_BYTES < self.index_file.first_byte
         self.rows["entries"][is_old & (self.rows["block"] >= 0)] = BLOCK_ENTRIES
@@ -345,7 +360,28 @@ class SessionIndex:
         while self.message_file.mapped_bytes < end:
             reach_in_python(self._faults, FaultPoint.GATEWAY_SEGMENT)
             self.message_file.map_next()
-        self.message_file.drop_below(self.stored_end - self.message_file.segment_bytes)
+        self._drop_below(self.message_file, self.stored_end - self.message_file.segment_bytes)
+
+    def _drop_below(self, file: SegmentedFile, byte: int) -> None:
+        # What is just being synced stays until the next time.
+        if self._sync_lock.acquire(blocking=False):
+            file.drop_below(byte)
+            self._sync_lock.release()
+
+    def sync(self) -> None:
+        """Bring all that was noted and stored so far to the disk; in a thread besides the loop's.
+
+        Raises:
+            OSError: it may not be there; that is final.
+        """
+        with self._sync_lock:
+            index, messages, last_end = self._synced
+            reached = self.index_file.first_byte, self.message_file.first_byte, self.stored_end
+            if reached[2] != last_end:
+                self.message_file.sync(messages, reached[2])
+            self.index_file.sync(index, int(self.allocator[NEXT_BLOCK]) * BLOCK_BYTES)
+            # What is unmapped from now on has been synced.
+            self._synced = reached
 
     # --- what was sent ----------------------------------------------------------------------------
 
@@ -500,12 +536,21 @@ class SessionIndex:
         row["next_out"] = 1
         row["oldest_out"] = 1
         self.flight[session] = 0
+        self.answers.forget(session)
         self._directory.pop(session, None)
 
     def close(self) -> None:
         """Unmap the files."""
         self.index_file.close()
         self.message_file.close()
+
+
+def _map_existing(file: SegmentedFile, byte: int) -> None:
+    """Map what is there of a file, from the segment with a byte on."""
+    if file.is_next_there():
+        file.ensure_from(max(byte, file.first_byte))
+    while file.is_next_there():
+        file.map_next()
 
 
 def _stored_record(data: bytes, session: int, answers: int) -> bytes:

@@ -305,13 +305,17 @@ class Session:
         *,
         ref_id: bytes = b"",
         text: str = "",
+        is_answer: bool = True,
     ) -> int:
         """Answer a message with BusinessMessageReject(j); return its number.
 
+        `is_answer` is False where the message's number stands for another one since a reset.
         `reason` is BusinessRejectReason(380); `ref_id` (379), the ClOrdID of the message as a rule.
         FIX 4.0 and 4.1 have no such message: there it is a Reject(3).
         """
-        return self._core.business_reject(message, reason, now_ms, ref_id=ref_id, text=text)
+        return self._core.business_reject(
+            message, reason, now_ms, ref_id=ref_id, text=text, is_answer=is_answer
+        )
 
     def logout(self, text: str, now_ms: int) -> list[Event]:
         """Send a Logout and await the peer's; where nobody is logged on, ask to close at once."""

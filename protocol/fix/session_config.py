@@ -38,8 +38,8 @@ class MemoryState:
 #: SessionStatus says more: from INVALID_CREDENTIALS on why not (the peer reads it under FIXT only),
 #: below that yes, for the answer.
 Authenticate = Callable[[bytes | None, bytes | None], bool | SessionStatus]
-#: Tells whether a message of the peer's, by its number, was answered before a crash: it is not acted
-#: upon when it comes again.
+#: Tells whether a message of the peer's, by its number, was answered before a crash: when it comes
+#: again it is not acted upon.
 IsAnswered = Callable[[int], bool]
 #: Takes NewPassword(925) of a Logon that is accepted; False where it does not comply.
 ChangePassword = Callable[[bytes], bool]

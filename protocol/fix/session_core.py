@@ -226,6 +226,17 @@ class SessionCore:
         self, message: Message, reason: int, now_ms: int, *, ref_tag: int | None, text: str
     ) -> int:
         """Send a Reject(3) with what the version lets it say."""
+        return self._reject(message, reason, now_ms, ref_tag, text, message.seq_num or 0)
+
+    def _reject(
+        self,
+        message: Message,
+        reason: int,
+        now_ms: int,
+        ref_tag: int | None,
+        text: str,
+        answers: int,
+    ) -> int:
         fields = [(45, b"%d" % (message.seq_num or 0))]
         if ref_tag is not None:
             fields.append((371, b"%d" % ref_tag))
@@ -236,14 +247,22 @@ class SessionCore:
         if text:
             fields.append((58, text.encode()))
         header = self._route_back(message)
-        return self.send("3", fields, now_ms, header=header, answers=message.seq_num or 0)
+        return self.send("3", fields, now_ms, header=header, answers=answers)
 
     def business_reject(
-        self, message: Message, reason: int, now_ms: int, *, ref_id: bytes, text: str
+        self,
+        message: Message,
+        reason: int,
+        now_ms: int,
+        *,
+        ref_id: bytes,
+        text: str,
+        is_answer: bool = True,
     ) -> int:
         """Send a BusinessMessageReject(j), or what the version has in its place."""
+        answers = (message.seq_num or 0) if is_answer else 0
         if "j" not in self.facts.messages:
-            return self.reject(message, reason, now_ms, ref_tag=None, text=text)
+            return self._reject(message, reason, now_ms, None, text, answers)
         fields = [(45, b"%d" % (message.seq_num or 0)), (372, message.msg_type.encode())]
         if ref_id:
             fields.append((379, ref_id))
@@ -252,7 +271,6 @@ class SessionCore:
         if text:
             fields.append((58, text.encode()))
         header = self._route_back(message)
-        answers = message.seq_num or 0
         return self.send_application("j", fields, now_ms, header=header, answers=answers)
 
     def refuse(

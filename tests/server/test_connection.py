@@ -14,7 +14,7 @@ from openoutcry.server.translate import INBOUND_DONE, INBOUND_GARBLED, INBOUND_P
 
 @pytest.fixture
 def connection() -> Any:
-    gateway = MagicMock(config=Config(), orders=MagicMock(waiting=[]))
+    gateway = MagicMock(config=Config(), orders=MagicMock(waiting=[]), gate=None, faults=0)
     gateway.index.rows = np.zeros(2, SESSION_ROW)
     gateway.now_ms.return_value = 5_000
     made = FixConnection(gateway)

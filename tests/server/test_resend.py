@@ -138,7 +138,7 @@ def test_messages_again_as_a_plain_store_keeps_them(alone: GatewayAlone, version
         stop = min(last, first + chooser.choice([0, 1, 10, 700]))
         assert in_order(flat(store.resent(first, stop, LATER_MS))) == resent[first - 1 : stop]
     # Far more than a segment of each log was gone over.
-    assert alone.gateway._report_files[0].first_byte > 0
+    assert alone.gateway.report_files[0].first_byte > 0
 
 
 def test_neighbouring_reports_come_in_one_run(alone: GatewayAlone):

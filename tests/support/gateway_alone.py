@@ -14,7 +14,7 @@ from openoutcry.protocol.fix.versions import Version
 from openoutcry.server.config import Capacity, Config, Firm, Log, Shard, Symbol
 from openoutcry.server.config import Gateway as GatewayConfig
 from openoutcry.server.gateway import Gateway
-from openoutcry.server.journal import SegmentedFile
+from openoutcry.server.journal import SegmentedFile, SegmentOwner
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.session_settings import Session
 
@@ -49,7 +49,13 @@ class WrittenLog:
     """The report log of a shard that is not there."""
 
     def __init__(self, folder: Path, memory: VenueMemory, shard: int) -> None:
-        self._file = SegmentedFile(folder, f"shard-{shard}-reports", SEGMENT_BYTES, writable=True)
+        self._file = SegmentedFile(
+            folder,
+            f"shard-{shard}-reports",
+            SEGMENT_BYTES,
+            writable=True,
+            owner=SegmentOwner("openoutcry"),
+        )
         self._file.map_next()
         write_header(self._file.array(np.int64), BASE_NS)
         self._base = shard << 48

@@ -1,0 +1,112 @@
+"""What a gateway's sessions may still be sent again, so that retention keeps that and no more.
+
+A session can ask for all that it was sent since its numbers began, or for the last
+`retention.resend_messages`. Its oldest block of the index that is needed lies in a segment whose
+first block says from where on the shards' report logs, and the messages stored, are needed.
+"""
+
+import bisect
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from openoutcry.engine.state import GatewayWord, ProcessStatus
+from openoutcry.server.retention import Retention
+from openoutcry.server.sessions import (
+    BLOCK_BYTES,
+    NEXT_BLOCK,
+    SEGMENT_BLOCKS,
+    SEGMENT_HEAD_WORDS,
+    SEGMENT_MARK,
+)
+
+if TYPE_CHECKING:
+    from openoutcry.server.gateway import Gateway
+
+_LOOK_NS = 5_000_000_000
+
+
+class Retainer:
+    """Says what of the files a gateway needs, and lets go of its own that nobody does."""
+
+    def __init__(self, gateway: "Gateway", data_dir: Path) -> None:
+        self._gateway = gateway
+        self._limit = gateway.config.retention.resend_messages
+        self._is_kept = gateway.config.retention.segments == "keep"
+        self._retention = Retention(gateway.config, data_dir)
+        self._thread = ThreadPoolExecutor(1, "retention")
+        self._looked_ns = 0
+
+    def poll(self) -> None:
+        """Look at what is needed, every few seconds; the latest checkpoint counts, too."""
+        gateway = self._gateway
+        if gateway.words[GatewayWord.STATUS] != ProcessStatus.RUNNING:
+            return
+        if gateway.monotonic_ns() - self._looked_ns < _LOOK_NS:
+            return
+        self._looked_ns = gateway.monotonic_ns()
+        self.look()
+
+    def look(self) -> None:
+        """Publish which bytes of the report logs are needed, and release segments of our own."""
+        gateway, index = self._gateway, self._gateway.index
+        needed = gateway.positions.copy()
+        for shard, (_, source) in index.answers.oldest_rows().items():
+            needed[shard] = min(needed[shard], source & (1 << 48) - 1)
+        block = self._oldest_block()
+        head = self._head_of(block)
+        if head is not None:
+            needed = np.minimum(needed, head[1])
+        # One look late: what the checkpoint before this one names is there until then.
+        gateway.memory.retain[gateway.number] = needed
+        if head is None or self._is_kept:
+            return
+        first = block - block % int(index.allocator[SEGMENT_BLOCKS])
+        if self._limit is not None:
+            for session in np.flatnonzero(index.rows["block"] >= 0).tolist():
+                if index.rows[session]["first_block"] < first:
+                    index.forget_before(session, first)
+        self._release("index", index.index_file.segment_bytes, first * BLOCK_BYTES)
+        self._release("messages", index.message_file.segment_bytes, head[0])
+
+    def _release(self, kind: str, segment_bytes: int, needed_from: int) -> None:
+        series = f"gateway-{self._gateway.number}-{kind}"
+        self._thread.submit(self._retention.release, series, segment_bytes, needed_from)
+
+    def _oldest_block(self) -> int:
+        """Return the oldest block that some session needs, or the next one to be used."""
+        index = self._gateway.index
+        rows = index.rows
+        used = np.flatnonzero(rows["block"] >= 0)
+        oldest = int(index.allocator[NEXT_BLOCK])
+        if self._limit is None:
+            return int(rows["first_block"][used].min(initial=oldest))
+        for session in used.tolist():
+            if rows[session]["first_block"] >= oldest:
+                continue
+            starts, places = index.blocks_of(session)
+            wanted = int(rows[session]["next_out"]) - self._limit
+            at = max(bisect.bisect_right(starts, wanted) - 1, 0)
+            oldest = min(oldest, places[at])
+        return oldest
+
+    def _head_of(self, block: int) -> tuple[int, list[int]] | None:
+        """Return what a segment's first block says: from where stored messages are needed, and each
+        shard's reports; None where it says nothing."""
+        index = self._gateway.index
+        segment = int(index.allocator[SEGMENT_BLOCKS])
+        first = block - block % segment
+        if first * BLOCK_BYTES >= index.index_file.mapped_bytes:
+            first -= segment
+        words = index.words_of(first)
+        if words[0] != SEGMENT_MARK:
+            return None
+        shards = len(self._gateway.positions)
+        positions = words[SEGMENT_HEAD_WORDS : SEGMENT_HEAD_WORDS + shards].tolist()
+        return int(words[2]), positions
+
+    def close(self) -> None:
+        """End the thread."""
+        self._thread.shutdown(wait=False)
