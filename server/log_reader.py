@@ -104,7 +104,7 @@ def read_batches(
 
 
 @lean_kernel
-def _packed_bytes(address: int) -> int:
+def packed_bytes(address: int) -> int:
     """Return what the packed row at an address takes, or 0 where its lengths are no lengths."""
     size = LENGTHS_BYTES
     lengths = load_word(address)
@@ -120,6 +120,17 @@ def _packed_bytes(address: int) -> int:
             return 0
         size += n
     return size
+
+
+@lean_kernel
+def count_rows(address: int, size: int) -> int:
+    """Return how many packed rows the bytes at an address are; all of them are whole."""
+    count = 0
+    at = address
+    while at < address + size:
+        at += packed_bytes(at)
+        count += 1
+    return count
 
 
 @lean_kernel
@@ -144,7 +155,7 @@ def read_rows(
     while count < len(rows):
         if position + MAX_PACKED_BYTES > limit:
             return 3, count, position
-        size = _packed_bytes(address + position)
+        size = packed_bytes(address + position)
         if size == 0:
             return 2, count, position
         unpack_report(words, count, base_ns, shard_base, address + position)

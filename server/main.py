@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("openoutcry.server.main:bench", "Measure parts of the system by themselves."),
     "admin": ("openoutcry.server.main:admin", "Operate a running venue."),
     "journal": ("openoutcry.server.main:journal", "Read, check and repair a venue's journal."),
+    "replay": ("openoutcry.server.replay_command:replay", "Run a venue's journal again."),
     "warm": ("openoutcry.server.warm:warm", "Compile every kernel into the cache and exit."),
 }
 
