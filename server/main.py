@@ -44,6 +44,10 @@ BENCHES: dict[str, tuple[str, str]] = {
     "echo": ("openoutcry.loadgen.echo:echo", "Measure what TCP itself costs on this machine."),
     "compare": ("openoutcry.loadgen.compare:compare", "Measure a venue and an echo in turns."),
     "resend": ("openoutcry.loadgen.resend_bench:resend", "Measure what a big resend costs others."),
+    "recovery": (
+        "openoutcry.server.recovery_bench:recovery",
+        "Measure replaying a log, and writing and loading snapshots.",
+    ),
     "snapshot": (
         "openoutcry.server.snapshot_bench:snapshot",
         "Measure what snapshots cost matching.",

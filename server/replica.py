@@ -16,7 +16,7 @@ from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.image import ImageError, capacity_of, resize
 from openoutcry.engine.log import MAX_BATCH_COMMANDS, READ_HEADER_WORDS, as_words
 from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES
-from openoutcry.engine.records import COMMAND, REPORT
+from openoutcry.engine.records import COMMAND, REPORT, SHARD_SHIFT
 from openoutcry.engine.recovery import (
     CURSOR_WORDS,
     Cursor,
@@ -144,6 +144,15 @@ class Replica:
         except BaseException:
             replica.close()
             raise
+        return replica
+
+    @classmethod
+    def of_book(cls, folder: Path, book: Book) -> Self:
+        """Stand where a book stands that was made without a log: to take a snapshot of it."""
+        replica = cls(folder, book.shard_base >> SHARD_SHIFT)
+        replica.book = book
+        replica._cursor[Cursor.SEQ] = book.state[0]["seq"]
+        replica._cursor[Cursor.TIME_NS] = book.state[0]["time_ns"]
         return replica
 
     # --- where it stands ---

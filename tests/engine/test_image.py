@@ -137,6 +137,17 @@ def test_symbols_above_the_capacity_are_refused():
     assert str(why_not(pair.book, CAPACITY._replace(symbols=1))).startswith(sentence)
 
 
+@pytest.mark.parametrize("kind", [CommandKind.START, CommandKind.CAPACITY])
+def test_a_start_and_its_sizes_only_move_sequence_and_time(kind):
+    """A book's sizes change outside of it: a command that reaches one all the same is harmless."""
+    pair = resting(3, CAPACITY)
+    before = take_image(pair.book)
+    assert not len(pair.send(kind, price_ticks=1, symbol=-1))
+    after = take_image(pair.book)
+    assert (after.seq, after.time_ns) == (pair.seq, 1_000 + pair.seq)
+    assert images_equal(after._replace(seq=before.seq, time_ns=before.time_ns), before)
+
+
 def empty(capacity: Capacity = CAPACITY) -> Book:
     return create_book(capacity)
 

@@ -37,13 +37,13 @@ _INT64_MAX = (1 << 63) - 1
 
 # Plain integers: looking an enum's member up costs more than half of the rest.
 _NEW, _CANCEL, _REPLACE, _STATUS, _MASS_CANCEL, _MASS_STATUS = 1, 2, 3, 4, 5, 6
-_ADD_SYMBOL, _TIME, _DAY_END = 16, 17, 18
+_ADD_SYMBOL, _TIME, _DAY_END, _START, _CAPACITY = 16, 17, 18, 19, 20
 _MARKET, _LIMIT = 1, 2
 _DAY, _GTC, _IOC, _FOK = 0, 1, 3, 4
 _BUY, _SELL = 1, 2
 assert tuple(CommandKind) == (
     *(_NEW, _CANCEL, _REPLACE, _STATUS, _MASS_CANCEL, _MASS_STATUS),
-    *(_ADD_SYMBOL, _TIME, _DAY_END),
+    *(_ADD_SYMBOL, _TIME, _DAY_END, _START, _CAPACITY),
 )
 
 _R_NEW, _R_TRADE, _R_CANCELED, _R_REPLACED = (
@@ -195,7 +195,7 @@ class Ledger:
                 sheet.price_min, sheet.price_max = price_min, price_max
                 sheet.qty_min, sheet.qty_max = qty_min, qty_max
                 sheet.always_requeues = flags % 2 == 1
-        elif kind != _TIME:
+        elif kind not in (_TIME, _START, _CAPACITY):
             self._decline(command, RejectReason.UNSUPPORTED_ORDER_TYPE)
 
     # --- The three requests ---
