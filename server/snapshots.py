@@ -206,7 +206,7 @@ def _read_header(path: Path, file: BufferedReader) -> tuple[SnapshotHeader, int]
         raise SnapshotError(f"{path} is damaged: the checksum of its header is wrong")
     try:
         header = msgspec.json.decode(text, type=SnapshotHeader)
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise SnapshotError(f"{path} has a header that this program cannot read: {error}") from None
     if tuple(header.sections) != _SECTIONS:
         raise SnapshotError(f"{path} has other sections than {', '.join(_SECTIONS)}")
