@@ -9,9 +9,9 @@ import numpy as np
 from openoutcry.engine.log import as_words
 from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES, pack_rows, write_header
 from openoutcry.engine.records import REPORT
-from openoutcry.engine.state import ShardWord
+from openoutcry.engine.state import ProcessStatus, ShardWord
 from openoutcry.protocol.fix.versions import Version
-from openoutcry.server.config import Capacity, Config, Firm, Log, Shard, Symbol
+from openoutcry.server.config import Capacity, Config, Firm, Log, Retention, Shard, Symbol
 from openoutcry.server.config import Gateway as GatewayConfig
 from openoutcry.server.gateway import Gateway
 from openoutcry.server.journal import SegmentedFile, SegmentOwner
@@ -46,9 +46,11 @@ class FakeConnection:
 
 
 class WrittenLog:
-    """The report log of a shard that is not there."""
+    """The report log of a shard that is not there; one that was closed before goes on."""
 
-    def __init__(self, folder: Path, memory: VenueMemory, shard: int) -> None:
+    def __init__(
+        self, folder: Path, memory: VenueMemory, shard: int, *, count: int = 0, end: int = FIRST_BYTE
+    ) -> None:
         self._file = SegmentedFile(
             folder,
             f"shard-{shard}-reports",
@@ -61,8 +63,10 @@ class WrittenLog:
         self._base = shard << 48
         self._words = memory.shards[shard]
         self._words[ShardWord.BASE_NS] = BASE_NS
-        self._words[ShardWord.RELEASED_POSITION] = FIRST_BYTE
-        self._count = 0
+        self._words[ShardWord.RELEASED_POSITION] = end
+        self._words[ShardWord.RELEASED_REPORT] = count
+        self._words[ShardWord.STATUS] = ProcessStatus.RUNNING
+        self.count = count
 
     def close(self) -> None:
         """Give the file's addresses back."""
@@ -72,9 +76,9 @@ class WrittenLog:
         """Write and release reports, numbered; shards' bits are put into order identifiers."""
         rows = np.zeros(len(reports), REPORT)
         for row, report in zip(rows, reports, strict=True):
-            self._count += 1
-            row["report_seq"] = self._count
-            row["time_ns"] = BASE_NS + self._count * 1_000_000
+            self.count += 1
+            row["report_seq"] = self.count
+            row["time_ns"] = BASE_NS + self.count * 1_000_000
             for name, value in report.items():
                 row[name] = value
             if row["order_id"]:
@@ -84,13 +88,14 @@ class WrittenLog:
         address = self._file.address
         end = pack_rows(as_words(rows), 0, len(rows), BASE_NS, self._base, address + at)
         self._words[ShardWord.RELEASED_POSITION] = int(end) - address
-        self._words[ShardWord.RELEASED_REPORT] = self._count
+        self._words[ShardWord.RELEASED_REPORT] = self.count
 
 
 class GatewayAlone:
     """A gateway in this process, with a clock that stands still.
 
-    The first sessions are those of the versions.
+    The first sessions are those of the versions. `ends` (report, position behind it) are those of
+    report logs that are there already.
 
     Attributes:
         gateway: the gateway.
@@ -98,7 +103,14 @@ class GatewayAlone:
     """
 
     def __init__(
-        self, folder: Path, shards: int = 2, sessions: tuple[Session, ...] = SESSIONS
+        self,
+        folder: Path,
+        shards: int = 2,
+        sessions: tuple[Session, ...] = SESSIONS,
+        *,
+        ends: list[tuple[int, int]] | None = None,
+        log: Log | None = None,
+        retention: Retention | None = None,
     ) -> None:
         config = Config(
             symbols=(
@@ -108,17 +120,29 @@ class GatewayAlone:
             shards=tuple(Shard() for _ in range(shards)),
             firms=(Firm(name="FIRM", accounts=("ACC",), sessions=sessions),),
             capacity=Capacity(symbols=8, sessions=24, accounts=64, command_ring_records=64),
-            log=Log(segment_bytes=SEGMENT_BYTES),
+            log=log or Log(segment_bytes=SEGMENT_BYTES),
+            retention=retention or Retention(),
             gateway=GatewayConfig(max_connections=16, receive_buffer_bytes=16384),
         )
         memory = VenueMemory.create(folder, shards, 1, 64, 64)
-        self.logs = [WrittenLog(folder, memory, shard) for shard in range(shards)]
+        ends = ends or [(0, FIRST_BYTE)] * shards
+        self.logs = [
+            WrittenLog(folder, memory, shard, count=count, end=end)
+            for shard, (count, end) in enumerate(ends)
+        ]
+        self.folder = folder
+        self.memory = memory
         self.gateway = Gateway(config, memory, folder)
         self.now_ms = NOW_MS
         self.gateway.now_ms = lambda: self.now_ms  # type: ignore[method-assign]
-        for version in Version:
+        for version in Version if sessions is SESSIONS else ():
             self.gateway.set_comp_ids(version + 1, version.name, version)
         self.connections: dict[int, FakeConnection] = {}
+
+    def ends(self) -> list[tuple[int, int]]:
+        """Return how far the report logs are written, for another one over the same folder."""
+        words = self.memory.shards[:, ShardWord.RELEASED_POSITION].tolist()
+        return [(log.count, end) for log, end in zip(self.logs, words, strict=True)]
 
     def connect(self, session: int) -> FakeConnection:
         """Make a session live."""

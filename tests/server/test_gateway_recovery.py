@@ -1,0 +1,343 @@
+"""A gateway that dies at any moment: what the next one makes of its files.
+
+A run is made of what clients send, what shards and the gateway itself answer, checkpoints and
+resets. Copies of its files are taken at random points, also such as a kill within the kernels
+leaves; another gateway recovers each. What it must come to is told by a model in plain Python,
+which knows who was sent what and which message was answered by whom.
+"""
+
+import random
+import shutil
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.gateway_alone import GatewayAlone
+
+from openoutcry.engine.enums import CommandKind, OrderStatus, ReportKind
+from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
+from openoutcry.server.session_settings import CancelOnDisconnect, Session
+from openoutcry.server.sessions import (
+    BLOCK_HEADER_WORDS,
+    BLOCK_WORDS,
+)
+from openoutcry.server.store import GatewayStore
+
+#: Two FIX sessions, one of the binary protocol, and a drop copy of all of them.
+FIX, FIX_TOO, BINARY, COPY = 1, 2, 3, 4
+CLIENTS = (FIX, FIX_TOO, BINARY)
+SESSIONS = (
+    Session(id="A"),
+    Session(id="B", cancel_on_disconnect=CancelOnDisconnect(grace_s=5)),
+    Session(id="C", protocol="binary"),
+    Session(id="D", drop_copy="firm"),
+)
+SHARDS = 2
+REPORT = {
+    "order_id": 3,
+    "price_ticks": 7,
+    "qty_lots": 5,
+    "leaves_qty": 5,
+    "cl_ord_id": b"ID",
+    "kind": ReportKind.NEW,
+    "status": OrderStatus.NEW,
+    "side": 1,
+    "ord_type": 2,
+}
+
+
+@dataclass
+class Model:
+    """What clients sent and got, as it should be.
+
+    Attributes:
+        epoch: by session.
+        sent: by (session, epoch), what became of each number from 1 on: ("shard", shard), "own"
+            (the gateway answered it), "reject" (likewise, with a Reject(3)) or "admin" (no answer).
+        marks: by (session, shard): the highest (epoch, number) that the shard logged.
+        executed: (session, epoch, number) → how often.
+        reports: by shard, (session, epoch, number or 0) of each report.
+        own: (session, epoch, number) → how often the gateway answered it.
+    """
+
+    epoch: dict[int, int] = field(default_factory=lambda: dict.fromkeys(CLIENTS, 1))
+    sent: dict[tuple[int, int], list[Any]] = field(default_factory=lambda: defaultdict(list))
+    marks: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    executed: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
+    reports: dict[int, list[tuple[int, int, int, bool]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+    own: dict[tuple[int, int, int], int] = field(default_factory=lambda: defaultdict(int))
+
+
+class Run:
+    """A gateway at work: its clients, and shards that answer what is in the rings."""
+
+    def __init__(self, alone: GatewayAlone, model: Model, chooser: random.Random) -> None:
+        self.alone = alone
+        self.gateway = alone.gateway
+        self.model = model
+        self.chooser = chooser
+        #: First numbers and places of the index blocks that a gateway before this one wrote.
+        self.places: dict[int, tuple[list[int], list[int]]] = {}
+
+    # --- what may happen --------------------------------------------------------------------------
+
+    def send(self, session: int) -> None:
+        """Have a client send its next message."""
+        rows = self.gateway.index.rows
+        number = int(rows[session]["next_in"])
+        sent = self.model.sent[session, self.model.epoch[session]]
+        assert number == len(sent) + 1
+        kinds = ["shard"] * 6 + ["own", "reject", "admin"]
+        kind: Any = self.chooser.choice(kinds if session != BINARY else ["shard", "own"])
+        if kind == "shard":
+            kind = ("shard", self.chooser.randrange(SHARDS))
+        sent.append(kind)
+        self.handle(session, number, kind)
+
+    def handle(self, session: int, number: int, kind: Any) -> None:
+        """Do with a message what its kind says, and count its number."""
+        gateway, index = self.gateway, self.gateway.index
+        index.rows[session]["next_in"] += 1
+        if isinstance(kind, tuple):
+            row = gateway.orders.command(CommandKind.NEW, session, number)
+            gateway.orders.put(kind[1], row)
+            return
+        if kind == "admin":
+            return
+        key = session, int(index.rows[session]["epoch"]), number
+        self.model.own[key] += 1
+        frame = f"answer to {key}".encode() if kind == "own" else None
+        next_out = int(index.rows[session]["next_out"])
+        GatewayStore(gateway, session).record(next_out, 5, frame, number)
+        index.rows[session]["next_out"] += 1
+
+    def answer(self, shard: int, most: int = 1 << 30) -> None:
+        """Have a shard take commands from its ring, and answer them."""
+        memory, model = self.alone.memory, self.model
+        header = memory.ring_headers[shard, 0]
+        commands = memory.commands[shard, 0]
+        while header[HEAD_WORD] < header[TAIL_WORD] and most:
+            most -= 1
+            command = commands[int(header[HEAD_WORD]) & (len(commands) - 1)].copy()
+            header[HEAD_WORD] += 1
+            session, number = int(command["session"]), int(command["inbound_seq"])
+            epoch = int(command["epoch"])
+            if number == 0:
+                continue
+            report = REPORT | {"session": session, "inbound_seq": number, "epoch": epoch}
+            if (epoch, number) <= model.marks.get((session, shard), (0, 0)):
+                report["kind"], report["order_id"] = ReportKind.DUPLICATE, 0
+                self.write(shard, report)
+                continue
+            model.marks[session, shard] = epoch, number
+            model.executed[session, epoch, number] += 1
+            self.write(shard, report)
+            for _ in range(self.chooser.choice([0, 0, 1, 3])):
+                # Somebody's resting order trades.
+                other = self.chooser.choice(CLIENTS)
+                trade = {"session": other, "inbound_seq": 0, "epoch": model.epoch[other]}
+                self.write(shard, REPORT | trade | {"kind": ReportKind.TRADE})
+
+    def write(self, shard: int, report: dict[str, Any]) -> None:
+        """Release a report."""
+        self.alone.logs[shard].write(report)
+        key = report["session"], report["epoch"], report["inbound_seq"]
+        self.model.reports[shard].append((*key, report["kind"] == ReportKind.DUPLICATE))
+
+    def reset(self, session: int) -> None:
+        """Have a session's numbers begin anew."""
+        self.gateway.index.reset(session, 9)
+        self.model.epoch[session] = int(self.gateway.index.rows[session]["epoch"])
+
+    def step(self) -> None:
+        """Let something happen."""
+        chooser = self.chooser
+        what = chooser.random()
+        if what < 0.5:
+            self.send(chooser.choice(CLIENTS))
+        elif what < 0.75:
+            self.answer(chooser.randrange(SHARDS), chooser.randrange(1, 6))
+        elif what < 0.93:
+            self.gateway.drain()
+        elif what < 0.985:
+            self.gateway.write_checkpoint()
+        elif what < 0.99:
+            self.reset(chooser.choice(CLIENTS))
+
+    # --- what can be seen -------------------------------------------------------------------------
+
+    def sources(self, session: int) -> list[int]:
+        """Return the sources of all that a session was sent in its epoch, from number 1 on."""
+        index = self.gateway.index
+        starts, places = index.blocks_of(session)
+        found: list[int] = []
+        for start, place in zip(starts, places, strict=True):
+            words = index.words_of(place)
+            assert start == len(found) + 1
+            count = int(words[4])
+            found += words[BLOCK_HEADER_WORDS + 1 :: 2][:count].tolist()
+        assert len(found) == int(index.rows[session]["next_out"]) - 1
+        return found
+
+
+def start(folder: Path, **options: Any) -> GatewayAlone:
+    folder.mkdir(exist_ok=True)
+    alone = GatewayAlone(folder, SHARDS, SESSIONS, **options)
+    alone.gateway.recover()
+    return alone
+
+
+def crash(run: Run, folder: Path) -> GatewayAlone:
+    """Return a gateway over a copy of another one's files, not recovered; its rings are gone."""
+    shutil.copytree(run.alone.folder, folder)
+    return GatewayAlone(folder, SHARDS, SESSIONS, ends=run.alone.ends())
+
+
+def keep_rings(run: Run, alone: GatewayAlone) -> None:
+    """Have the rings outlive the gateway."""
+    alone.memory.ring_headers[:] = run.alone.memory.ring_headers
+    alone.memory.commands[:] = run.alone.memory.commands
+    tails = alone.memory.ring_headers[:, 0, TAIL_WORD]
+    alone.gateway.routes.tails[:] = tails
+    alone.gateway.routes.published[:] = tails
+
+
+def check_sent(run: Run, before: dict[int, list[int]]) -> None:
+    """Every report was numbered once for each who sees it; no number has another meaning."""
+    for session in (*CLIENTS, COPY):
+        sources = run.sources(session)
+        assert sources[: len(before[session])] == before[session]
+        for shard in range(SHARDS):
+            positions = [s for s in sources if s > 0 and s >> 48 == shard]
+            assert positions == sorted(set(positions))
+            if session == COPY:
+                expected = sum(not mark for *_, mark in run.model.reports[shard])
+                assert len(positions) == expected
+
+
+def come_back(run: Run) -> None:
+    """Have the clients send again what they are asked for, and check that all is answered once."""
+    model, index = run.model, run.gateway.index
+    for session in CLIENTS:
+        epoch = model.epoch[session]
+        assert int(index.rows[session]["epoch"]) == epoch
+        sent = model.sent[session, epoch]
+        expected = int(index.rows[session]["next_in"])
+        # Never above what the client sent, and all before was answered.
+        assert 1 <= expected <= len(sent) + 1
+        for number in range(1, expected):
+            kind = sent[number - 1]
+            assert kind == "admin" or (
+                model.executed[session, epoch, number] + model.own[session, epoch, number]
+            )
+        for number in range(expected, len(sent) + 1):
+            kind = sent[number - 1]
+            if kind == "admin":
+                # A gap fill.
+                index.rows[session]["next_in"] += 1
+            elif index.answers.was_answered(session, number):
+                index.rows[session]["next_in"] += 1
+            else:
+                run.handle(session, number, kind)
+    for shard in range(SHARDS):
+        run.answer(shard)
+    run.gateway.drain()
+    for (session, epoch), sent in model.sent.items():
+        if epoch != model.epoch[session]:
+            continue
+        for number, kind in enumerate(sent, 1):
+            key = session, epoch, number
+            executed, own = model.executed[key], model.own[key]
+            assert (executed, own) == (int(isinstance(kind, tuple)), int(kind in ("own", "reject")))
+    marks = sum(mark for reports in model.reports.values() for *_, mark in reports)
+    assert marks == 0, "a message was sent to a shard that had it"
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("rings_are_kept", [False, True])
+def test_whenever_it_dies_all_is_answered_once(tmp_path: Path, seed: int, rings_are_kept: bool):
+    chooser = random.Random(seed)
+    run = Run(start(tmp_path / "0"), Model(), chooser)
+    for life in range(1, 5):
+        for _ in range(chooser.randrange(1, 500)):
+            run.step()
+        before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+        alone = crash(run, tmp_path / str(life))
+        if rings_are_kept:
+            keep_rings(run, alone)
+        run.alone.close()
+        run = Run(alone, run.model, chooser)
+        for shard in range(SHARDS):
+            run.answer(shard)
+        run.gateway.recover()
+        check_sent(run, before)
+        if chooser.random() < 0.3:
+            # It dies again before anybody has come back.
+            before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+            again = crash(run, tmp_path / f"{life}b")
+            run.alone.close()
+            run = Run(again, run.model, chooser)
+            run.gateway.recover()
+            check_sent(run, before)
+        come_back(run)
+        check_sent(run, before)
+    run.alone.close()
+
+
+def tear(run: Run, appends: list[int], before: dict[int, list[int]]) -> None:
+    """Leave of the latest entries only some of the first, as a kill within the kernel does.
+
+    `appends`: whose entries were added last, in this order, behind those `before`.
+    """
+    chooser, index = run.chooser, run.gateway.index
+    kept = appends[: chooser.randrange(len(appends) + 1)]
+    for session in (*CLIENTS, COPY):
+        count = len(before[session]) + kept.count(session)
+        starts, places = run.places[session]
+        for start, place in zip(starts, places, strict=True):
+            words = index.blocks[place * BLOCK_WORDS : (place + 1) * BLOCK_WORDS]
+            if start <= count:
+                # What lies behind was written, and not counted yet.
+                words[4] = min(int(words[4]), count - start + 1)
+            elif start == count + 1 and chooser.random() < 0.5:
+                words[4] = 0
+            else:
+                words[:] = 0
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_kill_between_two_stores_of_the_index(tmp_path: Path, seed: int):
+    chooser = random.Random(100 + seed)
+    run = Run(start(tmp_path / "0"), Model(), chooser)
+    for life in range(1, 4):
+        for _ in range(chooser.randrange(1, 300)):
+            run.step()
+        # Enough for several blocks of the drop copy, all numbered in one go.
+        for _ in range(chooser.randrange(1, 120)):
+            for _ in range(chooser.randrange(8)):
+                run.send(chooser.choice(CLIENTS))
+            for shard in range(SHARDS):
+                run.answer(shard)
+        before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+        appends = []
+        for shard in range(SHARDS):
+            for session, *_, is_mark in run.model.reports[shard][
+                run.gateway.next_report[shard] - 1 :
+            ]:
+                appends += [] if is_mark else [session, COPY]
+        run.gateway.drain()
+        places = {session: run.gateway.index.blocks_of(session) for session in (*CLIENTS, COPY)}
+        alone = crash(run, tmp_path / str(life))
+        run.alone.close()
+        run = Run(alone, run.model, chooser)
+        run.places = places
+        tear(run, appends, before)
+        run.gateway.recover()
+        check_sent(run, before)
+        come_back(run)
+        check_sent(run, before)
+    run.alone.close()
