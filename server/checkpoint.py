@@ -219,6 +219,13 @@ class CheckpointFile:
         os.close(self._fd)
 
 
+def read_checkpoint(path: Path) -> Checkpoint | None:
+    """Return the newest whole checkpoint of a file, which is left alone; None where there is
+    none."""
+    old = _Old.read(path)
+    return None if old is None else old.latest()[1]
+
+
 @dataclass(slots=True)
 class _Old:
     """A checkpoint file as it was found."""

@@ -30,7 +30,7 @@ from openoutcry.engine.pack import (
     unpack_report,
 )
 from openoutcry.engine.records import COMMAND, REPORT, SHARD_SHIFT
-from openoutcry.engine.recovery import ReplayExit
+from openoutcry.engine.recovery import ReplayExit, later_batch
 from openoutcry.server.journal import SegmentedFile, open_segments
 from openoutcry.server.log_end import (
     LogEnd,
@@ -223,6 +223,29 @@ def find_start(folder: Path, shard: int, seq: int = 1) -> LogStart:
     return max(before) if before else min(places)
 
 
+def first_batch_from(folder: Path, shard: int, byte: int) -> LogStart:
+    """Return the place of the first whole batch from a byte of the log on; any sequence may follow
+    (`seq` is -1), and nothing is known of the report log.
+
+    Raises:
+        RecoveryError: there is none.
+    """
+    file = open_log(folder, shard, byte)
+    at = -1
+    if file is not None:
+        try:
+            while at < 0:
+                found = later_batch(file.array(np.int64), byte // 8, file.mapped_bytes // 8)
+                at = int(found[0])
+                if at < 0 and not map_another(file):
+                    break
+        finally:
+            file.close()
+    if at < 0:
+        raise RecoveryError(f"no whole batch of shard {shard} begins behind byte {byte} of its log")
+    return LogStart(at * 8, -1)
+
+
 #: Where every log begins.
 BEGINNING = LogStart()
 
@@ -283,7 +306,7 @@ class CommandReader:
             self.end = ReplayExit(int(code))
             return
 
-    def examine(self) -> LogEnd:
+    def examine(self, floor: int = 0) -> LogEnd:
         """Tell what the place is at which the last piece ended; see `log_end.examine`.
 
         Raises:
@@ -291,7 +314,12 @@ class CommandReader:
         """
         if self._file is None:
             return LogEnd(self.position, self.position)
-        return examine(self._file, self.shard, self.position, 0)
+        return examine(self._file, self.shard, self.position, floor)
+
+    def locate(self, position: int) -> tuple[Path, int]:
+        """Return file and byte of a position in the log; only to be asked of a log that exists."""
+        assert self._file is not None
+        return self._file.locate(position)
 
     def close(self) -> None:
         """Give the addresses back; pieces must not be used any more."""

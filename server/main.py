@@ -69,6 +69,7 @@ ADMIN: dict[str, tuple[str, str]] = {
 
 JOURNAL: dict[str, tuple[str, str]] = {
     "dump": ("openoutcry.server.journal_dump:dump", "Show the commands that were logged."),
+    "verify": ("openoutcry.server.journal_verify:verify", "Check headers, checksums, snapshots."),
 }
 
 

@@ -465,7 +465,7 @@ class SessionIndex:
         end = start + STORED_HEAD_BYTES + (len(data) + 7) // 8 * 8
         if end > self.message_file.mapped_bytes:
             self._map_messages(end)
-        record = _stored_record(data, session, answers)
+        record = stored_record(data, session, answers)
         self._stored[start : start + len(record)] = np.frombuffer(record, np.uint8)
         self.stored_end = end
         return -start - 2
@@ -489,7 +489,7 @@ class SessionIndex:
             return None
         session = int.from_bytes(head[8:16], "little")
         answers = int.from_bytes(head[16:24], "little", signed=True)
-        record = _stored_record(self._read_stored(end - length, end), session, answers)
+        record = stored_record(self._read_stored(end - length, end), session, answers)
         if record[:STORED_HEAD_BYTES] != head:
             return None
         return StoredMessage(session, answers, start + len(record) + -len(record) % 8)
@@ -553,7 +553,7 @@ def _map_existing(file: SegmentedFile, byte: int) -> None:
         file.map_next()
 
 
-def _stored_record(data: bytes, session: int, answers: int) -> bytes:
+def stored_record(data: bytes, session: int, answers: int) -> bytes:
     """Return a stored message with its head."""
     body = session.to_bytes(8, "little") + answers.to_bytes(8, "little", signed=True) + data
     head = len(data).to_bytes(4, "little") + zlib.crc32(body).to_bytes(4, "little")
