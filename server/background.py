@@ -18,14 +18,16 @@ _NICE = 19
 
 
 def take_leftovers_only() -> None:
-    """Give the calling thread the lowest claim on a core that the system knows.
+    """Give the calling thread the lowest claim on a core that lets it still get on.
 
-    Under SCHED_IDLE (Linux) whoever wakes takes the core at once; elsewhere nice must do.
+    Not SCHED_IDLE, which gets nothing at all on busy cores: whoever waits for a lock of the file
+    system that such a thread holds waits with it.
     """
     with contextlib.suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
     with contextlib.suppress(AttributeError, OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        # Takes the core from nobody by waking up.
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 class Background:
