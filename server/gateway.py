@@ -182,9 +182,7 @@ class Gateway:
         shards = memory.shard_count
         segment = self.config.log.segment_bytes
         self.report_files = [
-            SegmentedFile(
-                data_dir, f"shard-{s}-reports", segment, writable=False, owner=owner_of(self.config)
-            )
+            SegmentedFile(data_dir, f"shard-{s}-reports", segment, writable=False)
             for s in range(shards)
         ]
         self.next_report = np.ones(shards, np.int64)
@@ -426,7 +424,9 @@ class Gateway:
             OutOfSpaceError: there is no room for what has to be noted.
         """
         await_shards(self, is_stopping)
-        GatewayRecovery(self, self.checkpoints.latest()).run()
+        outcome = GatewayRecovery(self, self.checkpoints.latest()).run()
+        if outcome:
+            log.info("gateway %d %s", self.number, outcome)
         self.fix.hours.catch_up(self.now_ms())
         self.write_checkpoint()
 

@@ -95,6 +95,20 @@ def await_shards(gateway: "Gateway", is_stopping: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
+def warm(gateway: "Gateway") -> None:
+    """Compile or load the kernels of a recovery, before there is anything to recover."""
+    index = gateway.index
+    index.reset(1, 1, epoch=int(index.rows[1]["epoch"]) + 1)
+    start = Checkpoint.empty(len(index.rows), len(gateway.positions))
+    recovery = GatewayRecovery(gateway, start)
+    recovery.run()
+    last = np.zeros(len(index.rows), np.int64)
+    append_copies(gateway.routes, 1, 0, last, 0, index.blocks, index.allocator, 0, 1)
+    answers_by_itself(np.zeros(1, REPORT), 1, 1)
+    buffer = np.zeros(MAX_PACKED_BYTES + 16, np.uint8)
+    unpack_rows(as_words(np.zeros(1, REPORT)), 0, 1, 0, 0, int(buffer.ctypes.data))
+
+
 class GatewayRecovery:
     """One recovery of a gateway, in steps that leave everything as it is for a second try."""
 
@@ -122,8 +136,8 @@ class GatewayRecovery:
         self._numbered = 0
         self._found = 0
 
-    def run(self) -> None:
-        """Recover; the caller then writes a checkpoint.
+    def run(self) -> str:
+        """Recover, and return in words what came of it; the caller then writes a checkpoint.
 
         Raises:
             OutOfSpaceError: there is no room for what has to be noted.
@@ -133,7 +147,7 @@ class GatewayRecovery:
         if self._is_first and not self._has_blocks():
             # The first start: nothing in the shards' logs is for a session of this gateway yet.
             self._begin()
-            return
+            return ""
         if self._is_first:
             log.warning("no checkpoint can be read: everything is recovered from the index")
             self._begin_with_segment()
@@ -149,15 +163,11 @@ class GatewayRecovery:
         expected = self._settle_answers()
         self._step()
         departed = self._note_departures()
-        log.info(
-            "recovered: sessions=%d messages_found=%d reports_numbered=%d expected=%s departed=%d "
-            "seconds=%.3f",
-            int((self._index.rows["epoch"] > 0).sum()),
-            self._found,
-            self._numbered,
-            expected,
-            departed,
-            time.monotonic() - started,
+        sessions = int((self._index.rows["epoch"] > 0).sum())
+        return (
+            f"recovered: sessions={sessions} messages_found={self._found} "
+            f"reports_numbered={self._numbered} expected={expected} departed={departed} "
+            f"seconds={time.monotonic() - started:.3f}"
         )
 
     def _step(self) -> None:

@@ -116,18 +116,19 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
     from openoutcry.engine.enums import CommandKind
     from openoutcry.engine.state import ShardWord
     from openoutcry.protocol.fix.versions import Version
-    from openoutcry.server.control import ControlRing, define_symbols
     from openoutcry.server.gateway import Gateway
+    from openoutcry.server.gateway_recovery import warm as warm_recovery
     from openoutcry.server.memory import VenueMemory
+    from openoutcry.server.replica import Replica
     from openoutcry.server.sessions import PROTOCOL_FIX
     from openoutcry.server.shard import Shard
+    from openoutcry.server.snapshots import load_snapshot, read_snapshot, write_snapshot
 
     config = _small_config()
     memory = VenueMemory.create(folder, 1, 1, 64, 64)
     gateways: list[Gateway] = []
 
     def inwards() -> None:
-        define_symbols([ControlRing(memory, 0)], config)
         gateway = Gateway(config, memory, folder)
         gateways.append(gateway)
         gateway.set_comp_ids(1, "WARM", Version.FIX44)
@@ -145,17 +146,26 @@ def _steps(folder: Path) -> list[tuple[str, Callable[[], None]]]:
         memory.shards[0, ShardWord.STOP] = 1
         Shard(config, memory, 0, folder, [-1]).run(os.getppid())
 
+    def recover() -> None:
+        replica = Replica.open(folder, 0)
+        replica.follow()
+        replica.find_end()
+        load_snapshot(read_snapshot(write_snapshot(folder, replica, "")))
+        replica.close()
+
     def outwards() -> None:
         gateway = gateways[0]
         gateway.look_for_reports()
         found = gateway.index.block_of(1, 1)
         assert found is not None
         gateway.resender.encode(1, found[1], 0, 1, number=1)
+        warm_recovery(gateway)
         gateway.resender.close()
 
     return [
         ("the FIX and binary decoders", inwards),
         ("the order book and its log", match),
+        ("the replay of the log", recover),
         ("the FIX and binary encoders", outwards),
     ]
 
