@@ -19,7 +19,7 @@ from openoutcry.engine.state import ProcessStatus, ShardWord
 from openoutcry.server.background import Background
 from openoutcry.server.config import Config, Snapshots
 from openoutcry.server.durable import sync_folder
-from openoutcry.server.journal import SegmentedFile, open_segments
+from openoutcry.server.journal import SegmentedFile, SegmentError, open_segments
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.process import (
     available_cores,
@@ -118,7 +118,7 @@ class Follower:
                 if is_orphan(parent):
                     log.error("supervisor is gone: follower=%d stops", self.index)
                     break
-        except RecoveryError as error:
+        except (RecoveryError, SegmentError) as error:
             log.critical("the follower cannot go on: shard=%d reason=%s", self.index, error)
             return self._end(ProcessStatus.FAILED)
         return self._end(ProcessStatus.STOPPED)

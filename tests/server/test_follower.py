@@ -417,17 +417,21 @@ def test_steps_run_on_a_thread_of_low_priority_unless_it_is_raised(make: Callabl
     follower.background.close()
 
 
+@pytest.mark.parametrize("damage", ["a bit", "cut"])
 def test_a_log_that_is_damaged_where_it_was_committed_ends_the_follower(
-    make: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+    make: Callable[..., Bench], caplog: pytest.LogCaptureFixture, damage: str
 ):
     bench = make()
     bench.shard.trade(500)
-    words = bench.shard.log.array("<i8")
-    words[bench.shard.position - 5] ^= 1
+    if damage == "a bit":
+        bench.shard.log.array("<i8")[bench.shard.position - 5] ^= 1
+    else:
+        os.truncate(bench.shard.log.segment_path(0), 600_000)
     bench.follow()
     wait_for(lambda: bench.statuses)
     assert bench.statuses == {0: 1}
     assert bench.words[ShardWord.FOLLOWER_STATUS] == ProcessStatus.FAILED
+    assert "the follower cannot go on" in caplog.text
     assert "shard-0-commands-00000000.seg" in caplog.text
 
 
