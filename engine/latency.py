@@ -108,6 +108,9 @@ class ShardCounter(IntEnum):
     REPORT_LOG_BYTES = 201
     RING_CONSUMED = 202
     RELEASED_REPORTS = 203
+    #: Gauges, stored: commands replayed at the last start, and how long that start took.
+    RECOVERY_COMMANDS = 204
+    RECOVERY_NS = 205
     #: Gauges, stored, plus Pool.
     POOL_USED = 208
     POOL_CAPACITY = 224

@@ -115,7 +115,7 @@ def _pack(
 
 
 @lean_kernel
-def _wake_gateways(gateways: NDArray[np.int64], eventfds: NDArray[np.int64]) -> None:
+def wake_gateways(gateways: NDArray[np.int64], eventfds: NDArray[np.int64]) -> None:
     """Wake those gateways that wait, as there are reports."""
     fence_seq_cst()
     for g in range(len(gateways)):
@@ -285,7 +285,7 @@ def run_shard(
         worked = False
         if is_power and release_synced(state, headers, queue, stamps):
             worked = True
-            _wake_gateways(gateways, eventfds)
+            wake_gateways(gateways, eventfds)
         for turn in range(rings):
             # --- take a batch, or go on with the one that was interrupted ---
             if load_acquire(_word(state, ShardWord.BATCH_END)) == 0:
@@ -447,7 +447,7 @@ def run_shard(
                 else:
                     release(header, end)
             if not is_power:
-                _wake_gateways(gateways, eventfds)
+                wake_gateways(gateways, eventfds)
             if is_short and report_seq == first_report:
                 # Not even the next command's reports have room: only Python can make some.
                 return LoopExit.REPORT_SEGMENT

@@ -9,9 +9,7 @@ from openoutcry.engine.atomics import fence_seq_cst, fetch_add, futex_wake, load
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.ring import free_records, publish, tail_position
 from openoutcry.engine.state import SHARD_WORDS, ShardWord
-from openoutcry.server.config import Config
 from openoutcry.server.memory import VenueMemory
-from openoutcry.server.tables import symbol_flags
 
 
 @lean_kernel
@@ -70,21 +68,3 @@ class ControlRing:
     def wake(self) -> None:
         """Wake the shard, so that it looks at its stop word."""
         ring_bell(self.state)
-
-
-def define_symbols(rings: list[ControlRing], config: Config) -> list[int]:
-    """Define every symbol in its shard's log; return how many commands each shard got."""
-    counts = [0] * len(rings)
-    for number, symbol in enumerate(config.symbols):
-        shard = config.shard_of(number)
-        rings[shard].send(
-            CommandKind.ADD_SYMBOL,
-            symbol=number,
-            price_ticks=symbol.min_price_ticks,
-            price2_ticks=symbol.max_price_ticks,
-            qty_lots=symbol.min_qty_lots,
-            qty2_lots=symbol.max_qty_lots,
-            flags=symbol_flags(symbol.replace_policy),
-        )
-        counts[shard] += 1
-    return counts

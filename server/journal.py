@@ -15,6 +15,7 @@ import mmap
 import os
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from openoutcry.engine.faults import FaultPoint, reach_in_python
 from openoutcry.server.durable import rename, sync_file, sync_folder
+from openoutcry.server.process import move_to
 from openoutcry.server.segments import (
     HEADER_BYTES,
     SegmentError,
@@ -407,10 +409,11 @@ class Preparer:
     """A thread that keeps segments mapped ahead of a writer, so that the writer meets no cold page.
 
     The writer calls `wake` when it has moved on; `failed` is set while segments cannot be
-    allocated.
+    allocated. The thread runs on `cores`: by default on those of the thread that starts it.
     """
 
-    def __init__(self, min_free_bytes: int) -> None:
+    def __init__(self, min_free_bytes: int, cores: Collection[int] = ()) -> None:
+        self._cores = cores
         self._targets: list[tuple[SegmentedFile, int]] = []
         self._wanted: dict[str, int] = {}
         self._min_free_bytes = min_free_bytes
@@ -445,6 +448,7 @@ class Preparer:
         return stat.f_bavail * stat.f_frsize >= size + self._min_free_bytes
 
     def _run(self) -> None:
+        move_to(self._cores)
         while not self._is_stopping:
             self._event.wait(1.0)
             self._event.clear()

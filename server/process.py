@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Collection
 from types import FrameType
 from typing import Any
 
@@ -74,6 +75,12 @@ def shard_cores(config: Config, cores: list[int]) -> list[int | None]:
         (free.pop(0) if free else None) if shard.core == "auto" else shard.core
         for shard in config.shards
     ]
+
+
+def move_to(cores: Collection[int]) -> None:
+    """Have the calling thread run on these cores, not on the one that it inherited; none: stay."""
+    if cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
 
 
 def keep_off(cores: list[int]) -> None:

@@ -5,17 +5,18 @@ import logging
 import os
 import secrets
 import signal
-import time
+from collections.abc import Collection
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
-from openoutcry.engine.book import Book, Capacity, create_book
+from openoutcry.engine.book import Book
 from openoutcry.engine.commit import make_queue
 from openoutcry.engine.latency import Metrics, Pool, Role, ShardCounter, open_metrics
 from openoutcry.engine.log import as_words, batch_words
-from openoutcry.engine.loop import BATCH_COMMANDS, run_shard
-from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES, write_header
+from openoutcry.engine.loop import BATCH_COMMANDS, run_shard, wake_gateways
+from openoutcry.engine.pack import MAX_PACKED_BYTES
 from openoutcry.engine.records import REPORT
 from openoutcry.engine.state import (
     GATEWAY_WORDS,
@@ -25,8 +26,9 @@ from openoutcry.engine.state import (
     ProcessStatus,
     ShardWord,
 )
+from openoutcry.server.committer import Committer
 from openoutcry.server.config import Config
-from openoutcry.server.journal import OutOfSpaceError, Preparer, SegmentedFile
+from openoutcry.server.journal import OutOfSpaceError, Preparer, SegmentedFile, SegmentError
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.process import (
     available_cores,
@@ -36,6 +38,10 @@ from openoutcry.server.process import (
     process_name,
     shard_cores,
 )
+from openoutcry.server.replica import RecoveryError
+from openoutcry.server.shard_start import book_capacity, start_shard
+
+__all__ = ["Shard", "book_capacity", "run_process"]
 
 log = logging.getLogger(__name__)
 
@@ -47,51 +53,36 @@ _KEEP_SEGMENTS = 1
 _SPARE_REPORTS = 4096
 
 
-def book_capacity(config: Config) -> Capacity:
-    """Return the sizes of a shard's pools."""
-    capacity = config.capacity
-    return Capacity(
-        open_orders=capacity.open_orders,
-        finished_orders=capacity.finished_orders,
-        levels=capacity.levels,
-        symbols=capacity.symbols,
-        sessions=capacity.sessions,
-    )
-
-
 class Shard:
     """One shard's state in its process."""
 
+    book: Book
+    log: SegmentedFile
+    reports: SegmentedFile
+
     def __init__(
-        self, config: Config, memory: VenueMemory, index: int, data_dir: Path, eventfds: list[int]
+        self,
+        config: Config,
+        memory: VenueMemory,
+        index: int,
+        data_dir: Path,
+        eventfds: list[int],
+        cores: Collection[int] = (),
     ) -> None:
         self.config = config
         self.memory = memory
         self.index = index
         self.words = memory.shards[index]
         self.metrics: Metrics = open_metrics(memory.path.parent, Role.SHARD, index)
-        segment = config.log.segment_bytes
-        self.log = SegmentedFile(data_dir, f"shard-{index}-commands", segment, writable=True)
-        self.reports = SegmentedFile(data_dir, f"shard-{index}-reports", segment, writable=True)
-        self.preparer = Preparer(config.log.min_free_bytes)
-        self.preparer.add(self.log, segment)
-        self.preparer.add(self.reports, segment)
-        self.log.map_next()
-        self.reports.map_next()
-        self.book: Book = create_book(
-            book_capacity(config),
-            shard=index,
-            events=memory.events[index],
-            # Where identifiers lie in the hash table; no report and no hash depends on it.
-            seed=secrets.randbits(63),
-        )
+        self._data_dir = data_dir
+        self._cores = cores
+        self._durability = Durability[config.log.durability.upper()]
+        self._queue = make_queue()
         self._eventfds = np.array(eventfds, np.int64)
         base = int(memory.gateways.ctypes.data)
         self._gateways = np.array(
             [base + g * GATEWAY_WORDS * 8 for g in range(memory.gateway_count)], np.int64
         )
-        self._positions = np.zeros(memory.ring_count, np.int64)
-        self._queue = make_queue()
         self._spin_ns = {
             "spin": 1 << 40,
             "block": 0,
@@ -99,17 +90,15 @@ class Shard:
         }[config.wait.mode]
 
     def run(self, parent: int) -> None:
-        """Match until asked to stop."""
+        """Recover, then match until asked to stop."""
         words = self.words
-        words[ShardWord.EPOCH] = 1
-        base_ns = time.time_ns()
-        write_header(self.reports.array(np.int64), base_ns)
-        words[ShardWord.BASE_NS] = base_ns
-        words[ShardWord.REPORT_POSITION] = FIRST_BYTE
         words[ShardWord.PID] = os.getpid()
+        words[ShardWord.STATUS] = ProcessStatus.RECOVERING
+        self._start()
         words[ShardWord.STATUS] = ProcessStatus.RUNNING
+        # Those that lived on have reports to look at.
+        wake_gateways(self._gateways, self._eventfds)
         self._set_pool_sizes()
-        self.preparer.start()
         memory, index = self.memory, self.index
         state = int(memory.shards.ctypes.data) + index * SHARD_WORDS * 8
         headers = int(memory.ring_headers[index].ctypes.data)
@@ -140,9 +129,11 @@ class Shard:
                 memory.depth_levels[index],
                 _TICK_NS,
                 self._spin_ns,
-                Durability.PROCESS,
+                self._durability,
                 self._queue,
             )
+            if self.committer is not None and self.committer.has_failed:
+                self._fail()
             self._keep_up(code)
             if code == LoopExit.STOPPED:
                 break
@@ -151,6 +142,45 @@ class Shard:
                 break
         words[ShardWord.STATUS] = ProcessStatus.STOPPED
         self.preparer.stop()
+        if self.committer is not None:
+            self.committer.stop()
+        os.close(self._lock_fd)
+
+    def _start(self) -> None:
+        """Get the book, the logs and the threads that work beside the loop."""
+        config = self.config
+        try:
+            started = start_shard(
+                config,
+                self.memory,
+                self.index,
+                self._data_dir,
+                # Where identifiers lie in the hash table; no report and no hash depends on it.
+                seed=secrets.randbits(63),
+            )
+        except (RecoveryError, SegmentError, OSError) as error:
+            log.critical("cannot start: shard=%d reason=%s", self.index, error)
+            self._fail(error)
+        self.book, self.log, self.reports = started.book, started.log, started.reports
+        self._positions = started.positions
+        self._lock_fd = started.lock_fd
+        counters = self.metrics.counters
+        counters[ShardCounter.RECOVERY_COMMANDS] = started.replayed
+        counters[ShardCounter.RECOVERY_NS] = int(started.seconds * 1e9)
+        self.preparer = Preparer(config.log.min_free_bytes, self._cores)
+        if self._durability != Durability.NONE:
+            self.preparer.add(self.log, self.log.segment_bytes)
+        self.preparer.add(self.reports, self.reports.segment_bytes)
+        self.preparer.start()
+        self.committer: Committer | None = None
+        if self._durability == Durability.POWER:
+            interval = config.log.group_commit_us
+            self.committer = Committer(self.log, self.words, interval, self._cores)
+            self.committer.start()
+
+    def _fail(self, error: BaseException | None = None) -> NoReturn:
+        self.words[ShardWord.STATUS] = ProcessStatus.FAILED
+        raise SystemExit(1) from error
 
     def _keep_up(self, code: int) -> None:
         """Map what the loop asked for, let the helper prepare what comes next, publish gauges."""
@@ -166,9 +196,10 @@ class Shard:
         # New orders stop while there is still room for the cancels that follow.
         words[ShardWord.LOG_IS_FULL] = int(self.preparer.failed)
         self.preparer.wake({self.log.name: log_end, self.reports.name: report_end})
-        keep = _KEEP_SEGMENTS * self.log.segment_bytes
-        self.log.drop_below(log_end - keep)
-        self.reports.drop_below(report_end - keep)
+        # What is not on the disk yet stays mapped, with its file open: a sync has to see it.
+        log_kept = int(words[ShardWord.SYNCED_BYTES]) if self.committer is not None else log_end
+        self.log.drop_below(log_kept - _KEEP_SEGMENTS * self.log.segment_bytes)
+        self.reports.drop_below(report_end - _KEEP_SEGMENTS * self.reports.segment_bytes)
         counters = self.metrics.counters
         counters[ShardCounter.LOG_BYTES] = log_end
         counters[ShardCounter.REPORT_LOG_BYTES] = report_end
@@ -182,8 +213,7 @@ class Shard:
             # Nothing can be logged any more, so nothing may be answered: better to stop than to
             # lie.
             log.critical("log is full: shard=%d file=%s reason=%s", self.index, file.name, error)
-            self.words[ShardWord.STATUS] = ProcessStatus.FAILED
-            raise SystemExit(1) from error
+            self._fail(error)
 
     def _set_pool_sizes(self) -> None:
         counters = self.metrics.counters
@@ -214,5 +244,6 @@ def run_process(
     # The supervisor tells when to stop; a terminal's Ctrl-C reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pin(shard_cores(config, available_cores())[index])
-    Shard(config, memory, index, data_dir, eventfds).run(parent)
+    cores = available_cores()
+    pin(shard_cores(config, cores)[index])
+    Shard(config, memory, index, data_dir, eventfds, cores).run(parent)

@@ -30,7 +30,7 @@ from openoutcry.engine.latency import Role, SupervisorCounter, open_metrics
 from openoutcry.engine.state import GatewayWord, ProcessStatus, ShardWord
 from openoutcry.server.config import Config, Day
 from openoutcry.server.config_file import ConfigError, load_config
-from openoutcry.server.control import ControlRing, define_symbols
+from openoutcry.server.control import ControlRing
 from openoutcry.server.memory import (
     FolderInUseError,
     VenueMemory,
@@ -211,13 +211,6 @@ class Supervisor:
                 for s in range(shards)
             ),
             "the shards",
-        )
-        counts = define_symbols(self.rings, config)
-        self._await(
-            lambda: all(
-                self.memory.shards[s, ShardWord.SEQ] >= count for s, count in enumerate(counts)
-            ),
-            "the symbols' definition",
         )
         self._fork("gateway", lambda: self._be_gateway(listeners))
         self._await(
