@@ -29,7 +29,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import inline_kernel, int64, lean_kernel, lean_part
+from openoutcry.config.jit import inline_kernel, inlined_kernel, int64, lean_kernel, lean_part
 from openoutcry.engine.atomics import store_release
 from openoutcry.engine.faults import FaultPoint, reach
 from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
@@ -161,21 +161,16 @@ def append_batch(
     return at
 
 
-@lean_kernel
-def read_batch(
+@inlined_kernel
+def read_batch_at(
     log: NDArray[np.int64],
     position: int,
     limit: int,
     commands: NDArray[np.int64],
+    row: int,
     header: NDArray[np.int64],
 ) -> tuple[int, int, int]:
-    """Read the batch at word `position`; return (code, commands read, position after it).
-
-    `commands` is a COMMAND array seen as (n, 24) words, `header` has the words of BatchWord and the
-    ring positions behind; a batch with more commands or rings than they have room for is
-    BATCH_TORN. `limit` is the first word that is not mapped. Whatever the words hold, nothing
-    outside position … limit - 1 is touched.
-    """
+    """Read the batch at word `position` into the rows from `row` on, as `read_batch` does."""
     if position + HEADER_WORDS > limit or (log[position] & _LOW32) != MAGIC:
         return BATCH_END, int64(0), position
     size = (log[position] >> 32) & _LOW32
@@ -185,7 +180,7 @@ def read_batch(
     rings = (log[position + 3] >> 32) & _LOW32
     if size & 7 != 0 or length < HEADER_WORDS + rings + count or stop > limit:
         return BATCH_TORN, int64(0), position
-    if count < 1 or count > len(commands) or rings + BatchWord.POSITIONS > len(header):
+    if count < 1 or count > len(commands) - row or rings + BatchWord.POSITIONS > len(header):
         return BATCH_TORN, int64(0), position
     if checksum(log, position, stop) != log[position + 1]:
         return BATCH_TORN, int64(0), position
@@ -204,18 +199,36 @@ def read_batch(
     for i in range(count):
         present = log[min(at, last)]
         at += 1
-        commands[i, 0] = first_seq + i
-        commands[i, 1] = time_ns
+        commands[row + i, 0] = first_seq + i
+        commands[row + i, 1] = time_ns
         for w in range(2, LOGGED_WORDS):
             # Read whether or not it counts: no branch to mispredict.
             bit = (present >> w) & 1
-            commands[i, w] = log[min(at, last)] & -bit
+            commands[row + i, w] = log[min(at, last)] & -bit
             at += bit
         for w in range(LOGGED_WORDS, COMMAND_WORDS):
-            commands[i, w] = 0
+            commands[row + i, w] = 0
     if at != stop:
         return BATCH_TORN, int64(0), position
     return BATCH_OK, count, stop
+
+
+@lean_kernel
+def read_batch(
+    log: NDArray[np.int64],
+    position: int,
+    limit: int,
+    commands: NDArray[np.int64],
+    header: NDArray[np.int64],
+) -> tuple[int, int, int]:
+    """Read the batch at word `position`; return (code, commands read, position after it).
+
+    `commands` is a COMMAND array seen as (n, 24) words, `header` has the words of BatchWord and the
+    ring positions behind; a batch with more commands or rings than they have room for is
+    BATCH_TORN. `limit` is the first word that is not mapped. Whatever the words hold, nothing
+    outside position … limit - 1 is touched.
+    """
+    return read_batch_at(log, position, limit, commands, int64(0), header)
 
 
 def as_words(records: NDArray[Any]) -> NDArray[np.int64]:

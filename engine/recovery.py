@@ -1,8 +1,9 @@
 """Replay: a command log's batches through a book, their reports packed as the shard packs them.
 
-A call goes on from where the last one ended, which the words of Cursor say, within a batch too. It
-ends at the log's end, where a batch is none, at a limit, before a CAPACITY command (Python
-makes the book anew), or where memory is missing.
+Several batches are read at a time, so that memory is asked for ahead from one to the next, however
+small they are. A call goes on from where the last one ended, which the words of Cursor say, within
+a batch too. It ends at the log's end, where a batch is none, at a limit, before a CAPACITY command
+(Python makes the book anew), or where memory is missing.
 
 What follows a bad batch tells what it is (`later_batch`): nothing that is valid follows a torn
 tail, the batch that a crash left half written. A valid batch behind it that was written when the
@@ -26,10 +27,11 @@ from openoutcry.engine.log import (
     BATCH_OK,
     HEADER_WORDS,
     MAGIC,
+    MAX_BATCH_COMMANDS,
     MAX_RINGS,
     BatchWord,
     checksum,
-    read_batch,
+    read_batch_at,
 )
 from openoutcry.engine.match import (
     PREFETCH_DISTANCE,
@@ -62,10 +64,10 @@ class Cursor(IntEnum):
     POSITION = 0
     #: Word of the log behind the last batch executed whole.
     EXECUTED = 1
-    #: The next command of the batch read, and how many the batch has (0: none is begun).
+    #: Of the commands read: the next one to be executed, and how many there are.
     AT = 2
     COUNT = 3
-    #: The last command and the last epoch; the next batch follows both.
+    #: The last command, the epoch and time of its batch.
     SEQ = 4
     EPOCH = 5
     TIME_NS = 6
@@ -84,10 +86,24 @@ class Cursor(IntEnum):
     BASE_NS = 14
     #: Rings, and from here on the position in each, after the last batch executed whole.
     RINGS = 15
-    RING_POSITIONS = 16
+    #: Batches read, how many of them are executed whole, and the command behind these.
+    BATCHES = 16
+    WHOLE = 17
+    WHOLE_AT = 18
+    #: Bytes of the log that were on the disk when the last batch was written (0: unknown).
+    SYNCED = 19
+    RING_POSITIONS = 20
 
 
-CURSOR_WORDS = Cursor.RING_POSITIONS + MAX_RINGS
+#: Commands from which on no other batch is read, and most batches read at a time.
+READ_COMMANDS = 256
+_READ_BATCHES = 256
+#: Rows for the commands read at a time.
+READ_ROWS = READ_COMMANDS + MAX_BATCH_COMMANDS
+# Behind the ring positions, of each batch read: the command behind it, and the words of the log at
+# which it begins and ends.
+_BOUNDS = Cursor.RING_POSITIONS + MAX_RINGS
+CURSOR_WORDS = _BOUNDS + 3 * _READ_BATCHES
 
 
 class ReplayExit(IntEnum):
@@ -109,37 +125,99 @@ class ReplayExit(IntEnum):
     ROWS = 6
     #: The report log has to be mapped further.
     REPORT_SEGMENT = 7
-    #: A piece of a batch is executed, and its reports are in the scratch (where they are asked
-    #: for).
+    #: A piece of what is read is executed, and its reports are in the scratch (where they are
+    #: asked for).
     PIECE = 8
 
 
-@lean_part
-def _begin_batch(
+@lean_kernel
+def _read_batches(
     log: NDArray[np.int64],
     limit: int,
     cursor: NDArray[np.int64],
     commands: NDArray[np.int64],
     header: NDArray[np.int64],
 ) -> int:
-    """Read the next batch; return a ReplayExit, PIECE where it was read."""
-    code, count, position = read_batch(log, cursor[Cursor.POSITION], limit, commands, header)
-    if code == BATCH_END:
-        return ReplayExit.END.value
-    if code != BATCH_OK:
-        return ReplayExit.TORN.value
-    if header[BatchWord.SEQ] != cursor[Cursor.SEQ] + 1:
-        return ReplayExit.OUT_OF_ORDER.value
-    if header[BatchWord.EPOCH] < cursor[Cursor.EPOCH]:
-        return ReplayExit.OUT_OF_ORDER.value
-    if header[BatchWord.TIME_NS] < cursor[Cursor.TIME_NS]:
-        return ReplayExit.OUT_OF_ORDER.value
-    if cursor[Cursor.SEQ] == 0:
-        cursor[Cursor.BASE_NS] = header[BatchWord.TIME_NS]
+    """Read the next batches; return a ReplayExit, PIECE where there is one at least."""
+    seq, epoch, time_ns = cursor[Cursor.SEQ], cursor[Cursor.EPOCH], cursor[Cursor.TIME_NS]
+    position = cursor[Cursor.POSITION]
+    rows = int64(0)
+    batches = int64(0)
+    result = int64(ReplayExit.PIECE.value)
+    while rows < READ_COMMANDS and batches < _READ_BATCHES:
+        code, count, stop = read_batch_at(log, position, limit, commands, rows, header)
+        if code == BATCH_END:
+            result = int64(ReplayExit.END.value)
+            break
+        if code != BATCH_OK:
+            result = int64(ReplayExit.TORN.value)
+            break
+        if (
+            header[BatchWord.SEQ] != seq + 1
+            or header[BatchWord.EPOCH] < epoch
+            or header[BatchWord.TIME_NS] < time_ns
+        ):
+            result = int64(ReplayExit.OUT_OF_ORDER.value)
+            break
+        if seq == 0:
+            cursor[Cursor.BASE_NS] = header[BatchWord.TIME_NS]
+        seq += count
+        epoch, time_ns = header[BatchWord.EPOCH], header[BatchWord.TIME_NS]
+        rows += count
+        cursor[_BOUNDS + 3 * batches] = rows
+        cursor[_BOUNDS + 3 * batches + 1] = position
+        cursor[_BOUNDS + 3 * batches + 2] = stop
+        batches += 1
+        position = stop
+    if batches == 0:
+        return result
+    # What ended it will be met again.
     cursor[Cursor.POSITION] = position
     cursor[Cursor.AT] = 0
-    cursor[Cursor.COUNT] = count
+    cursor[Cursor.COUNT] = rows
+    cursor[Cursor.BATCHES] = batches
+    cursor[Cursor.WHOLE] = 0
+    cursor[Cursor.WHOLE_AT] = 0
     return ReplayExit.PIECE.value
+
+
+@lean_kernel
+def _note_whole(log: NDArray[np.int64], cursor: NDArray[np.int64], faults: int) -> None:
+    """Note which batches are executed by now, the last one perhaps in part."""
+    at = cursor[Cursor.AT]
+    batch = cursor[Cursor.WHOLE]
+    begins = int64(-1)
+    while batch < cursor[Cursor.BATCHES] and cursor[_BOUNDS + 3 * batch] <= at:
+        begins = cursor[_BOUNDS + 3 * batch + 1]
+        cursor[Cursor.EXECUTED] = cursor[_BOUNDS + 3 * batch + 2]
+        cursor[Cursor.WHOLE_AT] = cursor[_BOUNDS + 3 * batch]
+        batch += 1
+        if faults != 0:
+            reach(faults, FaultPoint.WITHIN_RECOVERY.value)
+    cursor[Cursor.WHOLE] = batch
+    if begins >= 0:
+        rings = (log[begins + 3] >> 32) & LOW_32
+        cursor[Cursor.RINGS] = rings
+        for r in range(rings):
+            cursor[Cursor.RING_POSITIONS + r] = log[begins + HEADER_WORDS + r]
+    if at > cursor[Cursor.WHOLE_AT]:
+        begins = cursor[_BOUNDS + 3 * batch + 1]
+    if begins >= 0:
+        cursor[Cursor.EPOCH] = log[begins + 4]
+        cursor[Cursor.TIME_NS] = log[begins + 5]
+        cursor[Cursor.SYNCED] = log[begins + 6]
+
+
+@lean_part
+def _end_of(cursor: NDArray[np.int64], wanted: int) -> int:
+    """Return the command behind the batch, of those read, with which `wanted` more are executed."""
+    at, count = cursor[Cursor.AT], cursor[Cursor.COUNT]
+    if wanted >= count - at:
+        return count
+    batch = cursor[Cursor.WHOLE]
+    while cursor[_BOUNDS + 3 * batch] - at < wanted:
+        batch += 1
+    return cursor[_BOUNDS + 3 * batch]
 
 
 @lean_kernel
@@ -204,18 +282,20 @@ def replay(
         book: the book as it is after command Cursor.SEQ.
         log: the command log as words; only words below `limit` may be touched.
         cursor: the words of Cursor; new and filled in by the caller, or as the last call left it.
-        commands: COMMAND rows with room for a batch (`command_words`: the same as (n, 24) words).
-        header: READ_HEADER_WORDS words, those of the batch read last.
+        commands: READ_ROWS COMMAND rows (`command_words`: the same as (n, 24) words).
+        header: READ_HEADER_WORDS words of scratch.
         fresh: REPORT rows for the reports of a piece (`fresh_words`: the same as words).
         packed: address of scratch for as many packed rows.
         report_log: address of the report log, or 0; bytes from `keep_below` on are written, and
             only those below `report_limit` may be touched.
         max_commands: end behind the batch in which so many are executed.
         stop_seq: end behind this command.
-        by_piece: 1 to end after each piece of a batch, with its reports in `fresh`.
+        by_piece: 1 to end after each piece of what is read, with its reports in `fresh`.
         faults: address of the process's FAULTS word, or 0.
     """
     total = int64(0)
+    # The caller may have executed a CAPACITY command.
+    _note_whole(log, cursor, faults)
     if cursor[Cursor.IS_PENDING] != 0:
         # The report log had no room; it has now, or the caller comes again.
         rows = cursor[Cursor.ROWS]
@@ -225,28 +305,18 @@ def replay(
             return ReplayExit.REPORT_SEGMENT.value, total
         cursor[Cursor.IS_PENDING] = 0
     while True:
-        if cursor[Cursor.AT] == cursor[Cursor.COUNT]:
-            if cursor[Cursor.COUNT] != 0:
-                cursor[Cursor.COUNT] = 0
-                cursor[Cursor.AT] = 0
-                cursor[Cursor.EXECUTED] = cursor[Cursor.POSITION]
-                cursor[Cursor.RINGS] = header[BatchWord.RINGS]
-                for r in range(header[BatchWord.RINGS]):
-                    cursor[Cursor.RING_POSITIONS + r] = header[BatchWord.POSITIONS + r]
-                if faults != 0:
-                    reach(faults, FaultPoint.WITHIN_RECOVERY.value)
-            if cursor[Cursor.SEQ] >= stop_seq:
-                return ReplayExit.STOPPED.value, total
-            if total >= max_commands:
-                return ReplayExit.LIMIT.value, total
-            code = _begin_batch(log, limit, cursor, command_words, header)
-            if code != ReplayExit.PIECE:
-                return code, total
         if cursor[Cursor.SEQ] >= stop_seq:
             return ReplayExit.STOPPED.value, total
-        # --- a piece of the batch: as much as the rows suffice for ---
+        if total >= max_commands and cursor[Cursor.AT] == cursor[Cursor.WHOLE_AT]:
+            return ReplayExit.LIMIT.value, total
+        if cursor[Cursor.AT] == cursor[Cursor.COUNT]:
+            code = _read_batches(log, limit, cursor, command_words, header)
+            if code != ReplayExit.PIECE:
+                return code, total
+        # --- a piece of what is read: as much as the rows suffice for ---
         first = cursor[Cursor.AT]
-        stop = first + min(cursor[Cursor.COUNT] - first, stop_seq - cursor[Cursor.SEQ])
+        stop = _end_of(cursor, max_commands - total)
+        stop = first + min(stop - first, stop_seq - cursor[Cursor.SEQ])
         first_report = cursor[Cursor.REPORT_SEQ]
         report_seq = first_report
         at = first
@@ -277,8 +347,7 @@ def replay(
         cursor[Cursor.AT] = at
         cursor[Cursor.SEQ] += done
         cursor[Cursor.REPORT_SEQ] = report_seq
-        cursor[Cursor.EPOCH] = header[BatchWord.EPOCH]
-        cursor[Cursor.TIME_NS] = header[BatchWord.TIME_NS]
+        _note_whole(log, cursor, faults)
         rows = report_seq - first_report
         cursor[Cursor.ROWS] = rows
         if rows > 0 and not _keep_reports(

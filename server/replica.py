@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.image import ImageError, capacity_of, resize
-from openoutcry.engine.log import MAX_BATCH_COMMANDS, READ_HEADER_WORDS, as_words
+from openoutcry.engine.log import READ_HEADER_WORDS, as_words
 from openoutcry.engine.pack import FIRST_BYTE, MAX_PACKED_BYTES
 from openoutcry.engine.records import COMMAND, REPORT, SHARD_SHIFT
 from openoutcry.engine.recovery import (
     CURSOR_WORDS,
+    READ_ROWS,
     Cursor,
     FollowEnd,
     ReplayExit,
@@ -112,7 +113,7 @@ class Replica:
         self._file: SegmentedFile | None = None
         self._cursor = np.zeros(CURSOR_WORDS, np.int64)
         self._cursor[Cursor.REPORT_POSITION] = FIRST_BYTE
-        self._commands = np.zeros(MAX_BATCH_COMMANDS, COMMAND)
+        self._commands = np.zeros(READ_ROWS, COMMAND)
         self._header = np.zeros(READ_HEADER_WORDS, np.int64)
         self._make_rows(_ROWS)
 
@@ -178,9 +179,14 @@ class Replica:
         return int(self._cursor[Cursor.EXECUTED]) * 8
 
     @property
+    def synced_bytes(self) -> int:
+        """How much of the log was on the disk when the last batch was written; 0: unknown."""
+        return int(self._cursor[Cursor.SYNCED])
+
+    @property
     def is_between_batches(self) -> bool:
         """Whether `log_bytes` is just behind the last command."""
-        return bool(self._cursor[Cursor.AT] == self._cursor[Cursor.COUNT])
+        return bool(self._cursor[Cursor.AT] == self._cursor[Cursor.WHOLE_AT])
 
     @property
     def report_seq(self) -> int:

@@ -11,7 +11,7 @@ from openoutcry.server.journal import SegmentedFile
 class ReportSink:
     """Where a replay's reports go: nowhere. They are counted, and their bytes, too."""
 
-    #: 1 where each piece of a batch is wanted by Python.
+    #: 1 where each piece of the log is wanted by Python.
     by_piece = 0
     #: Address of the report log, or 0; the first byte that may be written.
     address = 0
@@ -25,7 +25,7 @@ class ReportSink:
         """Have the report log mapped up to byte `end`."""
 
     def take(self, commands: NDArray[Any], reports: NDArray[Any]) -> None:
-        """Take a piece of a batch."""
+        """Take some commands that follow one another, and their reports."""
 
 
 class LogSink(ReportSink):
@@ -49,7 +49,7 @@ class LogSink(ReportSink):
 
 
 class RowSink(ReportSink):
-    """Gives Python the rows: `take(commands, reports)` for each piece of a batch.
+    """Gives Python the rows: `take(commands, reports)` for some commands at a time.
 
     COMMAND and REPORT rows, joined by their `seq`; they are views that the next piece overwrites.
     """
@@ -60,5 +60,5 @@ class RowSink(ReportSink):
         self._take = take
 
     def take(self, commands: NDArray[Any], reports: NDArray[Any]) -> None:
-        """Take a piece of a batch."""
+        """Take some commands that follow one another, and their reports."""
         self._take(commands, reports)

@@ -360,6 +360,12 @@ def test_pages_that_a_power_cut_took_from_the_unsynced_tail_are_cut(tmp_path):
     # What is behind here was never on the disk, as each batch says.
     good = writer.synced = writer.ends[-1]
     writer.append_all(random_commands(4, 60), 1, most=10)
+    replica = Replica.open(tmp_path, 0)
+    assert replica.follow(max_commands=1).end == FollowEnd.LIMIT
+    assert replica.synced_bytes == 0
+    assert replica.follow().end == FollowEnd.END
+    assert replica.synced_bytes == good
+    replica.close()
     begin = good // 8
     writer.words[begin : begin + 20] = 0
     found = ends_at(tmp_path)
