@@ -66,8 +66,8 @@ def first_log_byte(folder: Path, shard: int) -> int:
 def missing_log(folder: Path, shard: int) -> RecoveryError:
     """Return the error of a log that is gone while its snapshots are there."""
     return RecoveryError(
-        f"the command log of shard {shard} is missing in {folder}, but a snapshot of it is there: "
-        f"restore the segments {log_name(shard)}-*.seg"
+        f"the command log of shard {shard} is missing in {folder}, though it is known to have been "
+        f"there: restore the segments {log_name(shard)}-*.seg"
     )
 
 

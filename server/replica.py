@@ -416,11 +416,15 @@ class Replica:
 
         Raises:
             CorruptLogError: it is damaged here, not torn.
+            RecoveryError: there is no log, though there was one.
         """
         file = self._open_log()
-        if file is None:
-            return LogEnd(0, 0)
-        return examine(file, self.shard, self.log_bytes, max(floor, self.floor))
+        floor = max(floor, self.floor)
+        if file is not None:
+            return examine(file, self.shard, self.log_bytes, floor)
+        if floor > self.log_bytes:
+            raise missing_log(self.folder, self.shard)
+        return LogEnd(self.log_bytes, self.log_bytes)
 
     def close(self) -> None:
         """Give the log's addresses back; the book stays."""

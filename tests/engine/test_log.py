@@ -16,6 +16,7 @@ from openoutcry.engine.log import (
     append_batch,
     as_words,
     batch_words,
+    checksum,
     read_batch,
 )
 from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
@@ -102,3 +103,36 @@ def test_two_commands_that_change_places_are_seen() -> None:
     ring[[0, 1]] = ring[[1, 0]]
     append(swapped, 0, ring, 0, 2, 1)
     assert log[1] != swapped[1]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    changes=st.lists(
+        st.tuples(
+            st.integers(0, 60),
+            st.one_of(
+                st.integers(-(2**63), 2**63 - 1),
+                st.sampled_from([0, -1, 1, 1 << 32, 5 | 2 << 32, (1 << 32) - 1]),
+            ),
+        ),
+        max_size=4,
+    ),
+    size=st.integers(0, 3_000),
+)
+def test_words_that_only_look_like_a_batch_touch_nothing_outside(seed, changes, size):
+    """Any words behind a right checksum: plain Python raises where an index is out of range."""
+    log = np.zeros(700, np.int64)
+    end = append(log, 0, random_commands(seed, 16), 0, 6, 1)
+    log[end:] = random_commands(seed + 1, 30).view(np.int64)[: len(log) - end]
+    for at, value in changes:
+        log[min(at, end - 1)] = value
+    if size % 2:
+        log[0] = (log[0] & 0xFFFFFFFF) | (size << 32)
+    length = int((log[0] >> 32) & 0xFFFFFFFF) >> 3
+    if 7 <= length <= len(log):
+        log[1] = checksum(log, 0, length)
+    code, commands, stop, _ = read(log, 0, len(log))
+    assert code in {BATCH_OK, BATCH_END, BATCH_TORN}
+    assert stop == (length if code == BATCH_OK else 0)
+    assert len(commands) <= RING

@@ -280,6 +280,47 @@ def test_a_missing_log_is_told_of(tmp_path):
         Replica.open(tmp_path, 0)
 
 
+def test_segments_may_begin_late_where_a_snapshot_reaches(tmp_path):
+    """Older segments are archived or deleted: neither recovery nor find_end needs them."""
+    writer = write_log(tmp_path, count=900)
+    expected = Expected(writer.commands).hashes[-1]
+    late = next(n for n, end in enumerate(writer.ends) if end > 2 * SEGMENT)
+    replica = Replica.open(tmp_path, 0)
+    replica.follow(end_bytes=writer.ends[late])
+    path = write_snapshot(tmp_path, replica, "V")
+    replica.close()
+    for index in range(2):
+        writer.file.segment_path(index).unlink()
+    replica = Replica.open(tmp_path, 0)
+    assert replica.follow().end == FollowEnd.END
+    assert replica.state_hash() == expected
+    assert replica.find_end() == find_end(tmp_path, 0) == LogEnd(writer.ends[-1], writer.ends[-1])
+    replica.close()
+    # Without the snapshot there is no way to know what was before.
+    path.rename(path.with_suffix(".bad"))
+    for begin in (True, False):
+        with pytest.raises(RecoveryError, match=r"begins at byte 32768|00000000\.seg is missing"):
+            Replica.open(tmp_path, 0, snapshot=begin)
+    with pytest.raises(RecoveryError, match="no snapshot tells where a batch begins"):
+        find_end(tmp_path, 0)
+
+
+def test_a_segment_missing_in_the_middle_is_told_of(tmp_path):
+    writer = write_log(tmp_path, count=900)
+    writer.file.segment_path(1).unlink()
+    replica = Replica.open(tmp_path, 0)
+    with pytest.raises(CorruptLogError, match=r"00000001\.seg is missing, but .*00000002\.seg is"):
+        replica.follow()
+    replica.close()
+
+
+def test_a_log_that_was_there_is_missed_without_snapshots_too(tmp_path):
+    replica = Replica.open(tmp_path, 0)
+    assert replica.find_end() == LogEnd(0, 0)
+    with pytest.raises(RecoveryError, match="is missing in"):
+        replica.find_end(floor=8)
+
+
 def test_an_empty_folder_is_a_new_shard(tmp_path):
     replica = Replica.open(tmp_path, 0)
     assert replica.follow() == (FollowEnd.END, 0, 0, 0, "")
