@@ -6,6 +6,7 @@ first block says from where on the shards' report logs, and the messages stored,
 """
 
 import bisect
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,8 @@ from openoutcry.server.sessions import (
 
 if TYPE_CHECKING:
     from openoutcry.server.gateway import Gateway
+
+log = logging.getLogger(__name__)
 
 _LOOK_NS = 5_000_000_000
 
@@ -47,7 +50,10 @@ class Retainer:
         if gateway.monotonic_ns() - self._looked_ns < _LOOK_NS:
             return
         self._looked_ns = gateway.monotonic_ns()
-        self.look()
+        try:
+            self.look()
+        except OSError as error:
+            log.error("what sessions may be sent again cannot be looked up: %s", error)
 
     def look(self) -> None:
         """Publish which bytes of the report logs are needed, and release segments of our own."""

@@ -310,6 +310,8 @@ class SessionIndex:
         self._directory: dict[int, tuple[list[int], list[int]]] = {}
         self._has_failed = False
         self.answers = Answers()
+        if self.index_file.mapped_bytes == self.index_file.first_byte:
+            self.make_room()
 
     # --- room -------------------------------------------------------------------------------------
 
