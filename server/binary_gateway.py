@@ -273,5 +273,9 @@ class BinarySessions:
                 symbol.min_qty_lots,
                 symbol.max_qty_lots,
             )
-            for number, symbol in enumerate(gateway.config.symbols)
+            # Those not listed are for reports of before; a client that goes by names takes the last
+            # of a name.
+            for number, symbol in sorted(
+                enumerate(gateway.config.symbols), key=lambda pair: pair[1].listed
+            )
         ]

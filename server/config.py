@@ -175,6 +175,7 @@ class Symbol(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_qty: Decimal | None = None
     shard: Annotated[int, Meta(ge=0)] | None = None
     replace_policy: Literal["keep_on_reduce", "always_requeue"] = "keep_on_reduce"
+    listed: bool = True
 
     @property
     def tick_parts(self) -> tuple[int, int]:

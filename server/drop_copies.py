@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from openoutcry.server.config import Config
+from openoutcry.server.resolve import firm_numbers
 
 if TYPE_CHECKING:
     from openoutcry.server.fix_gateway import FixSession
@@ -24,7 +25,9 @@ def count_copies(config: Config) -> int:
 def set_up_copies(gateway: "Gateway") -> None:
     """Hang the receivers that the configuration names on the rows of sessions and accounts."""
     sessions, accounts, table = gateway.index.rows, gateway.accounts, gateway.copies
-    for number, firm in enumerate(gateway.config.firms, 1):
+    numbers = firm_numbers(gateway.config, gateway.directory.content)
+    for firm in gateway.config.firms:
+        number = numbers[firm.name]
         of_firm = -1
         for settings in firm.sessions:
             if settings.drop_copy is None:
@@ -36,8 +39,10 @@ def set_up_copies(gateway: "Gateway") -> None:
                 of_firm = table.add(of_firm, receiver.number)
                 continue
             for account in settings.drop_copy:
-                row = accounts.rows[accounts.numbers[account.encode()]]
-                row["copies"] = table.add(int(row["copies"]), receiver.number)
+                base = accounts.numbers[account.encode()]
+                of_account = table.add(int(accounts.rows[base]["copies"]), receiver.number)
+                # Its variants of earlier runs have rows already.
+                accounts.rows["copies"][accounts.rows["base"] == base] = of_account
         if of_firm < 0:
             continue
         for entry in gateway.fix.registry:

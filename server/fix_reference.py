@@ -62,7 +62,7 @@ class ReferenceData:
         elif self._answers.is_full(session):
             self._no_list(session, message, _BUSY)
         elif kind == _ALL_SYMBOLS:
-            self._list(session, message, self._symbols.definitions)
+            self._list(session, message, self._symbols.listed)
         elif kind != _ONE_SYMBOL or name is None:
             self._no_list(session, message, _INVALID)
         elif number is None:
@@ -115,7 +115,7 @@ class ReferenceData:
             if self._answers.is_full(session):
                 self._no_definition(session, message, _REFUSED, "too many requests at once")
             else:
-                self._define(session, message, self._symbols.definitions)
+                self._define(session, message, self._symbols.listed)
         elif kind not in {_IDENTITY, _SPECIFIED}:
             text = "SecurityRequestType(321) must be 0, 1 or 3"
             self._no_definition(session, message, _REFUSED, text)

@@ -41,6 +41,7 @@ from openoutcry.server.config import Config
 from openoutcry.server.connection import BinaryConnection, Connection, FixConnection
 from openoutcry.server.credentials import CredentialFile, Locks
 from openoutcry.server.departures import Departures
+from openoutcry.server.directory import Directory, DirectoryError
 from openoutcry.server.drop_copies import count_copies, set_up_copies
 from openoutcry.server.fix_gateway import FixSessions
 from openoutcry.server.fix_logon import Credentials
@@ -75,6 +76,7 @@ from openoutcry.server.process import (
 from openoutcry.server.profiles import Profiles
 from openoutcry.server.registry import SessionRegistry
 from openoutcry.server.resend import Resender
+from openoutcry.server.resolve import account_firms, register
 from openoutcry.server.retainer import Retainer
 from openoutcry.server.sessions import BLOCK_LIMIT, HOME_NONE, HOME_UNKNOWN, SessionIndex
 from openoutcry.server.sockets import watch_peers
@@ -114,11 +116,15 @@ class Gateway:
         self.number = number
         self.loop: asyncio.AbstractEventLoop
         self.metrics = open_metrics(memory.path.parent, Role.GATEWAY, number)
+        self.directory = Directory(data_dir, is_durable=config.log.durability == "power")
+        register(config, self.directory)
         self.symbols = SymbolTable(config)
-        self.accounts = AccountTable(config.capacity.accounts, is_open=config.dynamic_sessions)
-        for firm_number, firm in enumerate(config.firms, 1):
-            for account in firm.accounts:
-                self.accounts.add(account.encode(), firm_number)
+        self.accounts = AccountTable(
+            config.capacity.accounts,
+            is_open=config.dynamic_sessions,
+            directory=self.directory,
+            firms=account_firms(config, self.directory.content),
+        )
         self.copies = CopyTable(max(config.capacity.sessions, count_copies(config)))
         #: Our words in shared memory, and the address of those for fault points.
         self.words = memory.gateways[number]
@@ -142,7 +148,8 @@ class Gateway:
         #: Under `durability: power`, what everything written passes.
         self.gate: Gate | None = None
         self._captured_ns = 0
-        registry = SessionRegistry(config, self.index.rows)
+        self.registry = SessionRegistry(config, self.index.rows, self.directory, gateway=number)
+        registry = self.registry
         self.profiles = Profiles(
             [
                 *((entry.versions, entry.settings) for entry in registry),
@@ -406,6 +413,12 @@ class Gateway:
         `report` is one of a session or account that is not known here; the directory has it, since
         it was added there before a shard heard of it.
         """
+        try:
+            self.directory.catch_up()
+        except (OSError, DirectoryError) as error:
+            log.error("cannot read what other gateways added: error=%s", error)
+        self.registry.take_in()
+        self.accounts.take_in()
         session, account = int(report["session"]), int(report["account"])
         if self.index.rows["home"][session] == HOME_UNKNOWN:
             log.error("report of an unknown session: session=%d", session)
@@ -561,6 +574,7 @@ class Gateway:
         self._retainer.close()
         self.checkpoints.close()
         self.index.close()
+        self.directory.close()
         for file in self.report_files:
             file.close()
 

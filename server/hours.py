@@ -59,6 +59,8 @@ class Hours:
             schedule = entry.settings.schedule
             if entry.protocol != PROTOCOL_FIX or schedule is None:
                 continue
+            if entry.home != self._sessions.gateway.number:
+                continue
             state = self._states.get(schedule)
             if state is None:
                 now = _datetime(now_ms)

@@ -57,6 +57,7 @@ def receive_binary(
             or sessions[session]["takes_orders"] == 0
             or row["seq"] != sessions[session]["next_in"]
             or symbol >= len(routes.symbols)
+            or routes.symbols[symbol]["shard"] < 0
         ):
             code = INBOUND_PYTHON
             break

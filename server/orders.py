@@ -82,7 +82,7 @@ class Orders:
     ) -> tuple[int, Any]:
         kind = _BINARY_KIND[type(message)]
         row = self.command(kind, link.number, message.seq)
-        if message.symbol >= len(self._gateway.symbols.definitions):
+        if not self._gateway.symbols.is_listed(message.symbol):
             raise Declined(RejectReason.UNKNOWN_SYMBOL, f"there is no symbol {message.symbol}")
         row["symbol"] = message.symbol
         row["cl_ord_id"] = message.cl_ord_id.encode()

@@ -5,6 +5,8 @@ loop over characters. The hash index is open addressing with linear probing; ent
 removed.
 """
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,10 +16,20 @@ from openoutcry.config.jit import inline_kernel, int64, lean_kernel, uint64
 from openoutcry.engine.enums import ReplacePolicy
 from openoutcry.protocol.fix.encode import PARTIES_MAX, ROUTE_MAX
 from openoutcry.protocol.fix.versions import Version
-from openoutcry.server.config import Config
+from openoutcry.server.config import Config, Symbol
+from openoutcry.server.directory import (
+    AccountRecord,
+    Directory,
+    DirectoryError,
+    VariantRecord,
+)
+
+log = logging.getLogger(__name__)
 
 #: `copies` of an account that this gateway has not heard of.
 COPIES_UNKNOWN = -2
+#: `shard` of a symbol that takes no orders.
+NOT_LISTED = -1
 
 SYMBOL_WORDS = 3
 ACCOUNT_WORDS = 4
@@ -31,7 +43,7 @@ SYMBOL_ROW = np.dtype(
         ("name1", "<u8"),
         ("name2", "<u8"),
         ("name_len", "<i8"),
-        ("shard", "<i8"),
+        ("shard", "<i8"),  # NOT_LISTED: it takes no orders
         ("tick_mantissa", "<i8"),
         ("tick_scale", "<i8"),
         ("lot_mantissa", "<i8"),
@@ -146,7 +158,14 @@ def _empty_index(rows: int) -> NDArray[np.int32]:
 
 
 class SymbolTable:
-    """The venue's symbols: rows for kernels, and their names and definitions for Python."""
+    """The venue's symbols: rows for kernels, and their names and definitions for Python.
+
+    A symbol that is not listed has a row, for what was reported of it, and no shard there; no name
+    leads to it.
+
+    Args:
+        config: the venue's, resolved: its symbols stand at their numbers.
+    """
 
     def __init__(self, config: Config) -> None:
         self.definitions = config.symbols
@@ -160,15 +179,25 @@ class SymbolTable:
             for i, word in enumerate(words):
                 row[f"name{i}"] = word
             row["name_len"] = len(name)
-            row["shard"] = config.shard_of(number)
+            row["shard"] = config.shard_of(number) if symbol.listed else NOT_LISTED
             row["tick_mantissa"], row["tick_scale"] = symbol.tick_parts
             row["lot_mantissa"], row["lot_scale"] = symbol.lot_parts
             # AvgPx has the configured decimals, and never fewer than the tick.
             scale = max(config.fix.avg_px_decimals, int(row["tick_scale"]))
             row["avg_scale"] = scale
             row["avg_multiplier"] = row["tick_mantissa"] * 10 ** (scale - int(row["tick_scale"]))
-            _insert(self.index, _hash_of(words), number)
-            self.numbers[name] = number
+            if symbol.listed:
+                _insert(self.index, _hash_of(words), number)
+                self.numbers[name] = number
+
+    @property
+    def listed(self) -> tuple[Symbol, ...]:
+        """The definitions of those that take orders."""
+        return tuple(symbol for symbol in self.definitions if symbol.listed)
+
+    def is_listed(self, number: int) -> bool:
+        """Tell whether there is a symbol of this number, and it takes orders."""
+        return 0 <= number < len(self.definitions) and self.definitions[number].listed
 
     def name(self, number: int) -> str:
         """Return the name of a symbol."""
@@ -179,18 +208,29 @@ class AccountTable:
     """The accounts: those configured, and in a test venue any that a client names.
 
     A variant is an account under a number of its own: the orders under it carry route and party
-    fields that their reports echo.
+    fields that their reports echo. The numbers are the directory's: what is added here is added
+    there first, and what other gateways added comes with `take_in`.
 
     Args:
         capacity: most accounts, the unnamed one and variants included.
         is_open: whether unknown names are added.
+        directory: the venue's; by default one that only this table has.
+        firms: the accounts configured, with their firms' numbers.
 
     Attributes:
         rows: ACCOUNT_ROW, by number.
+        names: by number, a variant's is its account's; numbers: of accounts that orders may name.
         texts: the variants' fields; up to seven bytes behind a text may be read.
     """
 
-    def __init__(self, capacity: int, *, is_open: bool) -> None:
+    def __init__(
+        self,
+        capacity: int,
+        *,
+        is_open: bool,
+        directory: Directory | None = None,
+        firms: Mapping[bytes, int] | None = None,
+    ) -> None:
         self.rows = np.zeros(capacity, ACCOUNT_ROW)
         self.rows["copies"] = COPIES_UNKNOWN
         self.rows["copies"][0] = -1
@@ -199,29 +239,56 @@ class AccountTable:
         self.numbers: dict[bytes, int] = {b"": 0}
         self.texts = np.zeros(capacity * _TEXT_BYTES + ROUTE_MAX + PARTIES_MAX + 8, np.uint8)
         self._texts_end = 0
-        self._variants: dict[tuple[int, bytes, bytes, int, int], int] = {}
         self._is_open = is_open
+        self._directory = Directory(None) if directory is None else directory
+        self._firms = dict(firms or {})
         _insert(self.index, _hash_of((0,)), 0)
+        self.take_in()
 
-    def add(self, name: bytes, firm: int) -> int:
-        """Add an account; return its number. Raises OverflowError when the table is full."""
-        number = self._next()
+    def take_in(self) -> None:
+        """Take in those accounts and variants of the directory that are new."""
+        for record in self._directory.content.accounts[len(self.names) :]:
+            if isinstance(record, VariantRecord):
+                self._take_variant(record)
+            else:
+                self._take_account(record)
+
+    def _take_account(self, record: AccountRecord) -> None:
+        name = record.name.encode()
         words = name_words(name, ACCOUNT_WORDS)
+        row = self.rows[record.number]
         for i, word in enumerate(words):
-            self.rows[number][f"name{i}"] = word
-        self.rows[number]["name_len"] = len(name)
-        self.rows[number]["firm"] = firm
-        self.rows[number]["copies"] = -1
-        self.rows[number]["base"] = number
+            row[f"name{i}"] = word
+        row["name_len"] = len(name)
+        row["firm"] = self._firms.get(name, 0)
+        row["copies"] = -1
+        row["base"] = record.number
         self.names.append(name)
-        self.numbers[name] = number
-        _insert(self.index, _hash_of(words), number)
-        return number
+        if self._is_open or name in self._firms:
+            self.numbers[name] = record.number
+            _insert(self.index, _hash_of(words), record.number)
 
-    def _next(self) -> int:
-        number = len(self.names)
-        if number >= len(self.rows):
-            raise OverflowError(f"the account table holds {len(self.rows)} accounts")
+    def _take_variant(self, record: VariantRecord) -> None:
+        route, parties = record.route.encode("latin-1"), record.parties.encode("latin-1")
+        self.rows[record.number] = self.rows[record.base]
+        row = self.rows[record.number]
+        row["route_off"], row["route_len"] = self._keep(route), len(route)
+        row["party_off"], row["party_len"] = self._keep(parties), len(parties)
+        row["party_min"], row["party_max"] = record.party_min, record.party_max
+        row["party_tail"] = record.party_tail
+        self.names.append(self.names[record.base])
+
+    def add(self, name: bytes, firm: int = 0) -> int:
+        """Return an account's number, adding it (to `firm`, if it is new here).
+
+        Raises:
+            OverflowError: the table is full.
+            DirectoryError, OSError: the directory cannot be written.
+        """
+        if name not in self.numbers and firm:
+            self._firms[name] = firm
+        number = self._directory.add_account(name.decode("ascii"), len(self.rows))
+        self.take_in()
         return number
 
     def variant(
@@ -246,29 +313,30 @@ class AccountTable:
 
         Raises:
             ValueError: a text is longer than ROUTE_MAX or PARTIES_MAX, or has no SOH at its end.
-            OverflowError: the table or the room for its texts is full.
+            OverflowError: the table or the room for its texts is full, or the directory cannot be
+                written.
         """
         base = int(self.rows[base]["base"])
         if not route and not parties:
             return base
-        key = (base, route, parties, int(party_min), int(party_max))
-        known = self._variants.get(key)
-        if known is not None:
-            return known
         for text, most in ((route, ROUTE_MAX), (parties, PARTIES_MAX)):
             if len(text) > most or (text and text[-1:] != b"\x01"):
                 raise ValueError(f"no fields of at most {most} bytes: {text!r}")
-        number = self._next()
-        if self._texts_end + len(route) + len(parties) + 8 > len(self.texts):
-            raise OverflowError("there is no room for another route or party")
-        self.rows[number] = self.rows[base]
-        row = self.rows[number]
-        row["route_off"], row["route_len"] = self._keep(route), len(route)
-        row["party_off"], row["party_len"] = self._keep(parties), len(parties)
-        row["party_min"], row["party_max"] = party_min, party_max
-        row["party_tail"] = party_tail
-        self.names.append(self.names[base])
-        self._variants[key] = number
+        wanted = VariantRecord(
+            number=0,
+            base=base,
+            route=route.decode("latin-1"),
+            parties=parties.decode("latin-1"),
+            party_min=int(party_min),
+            party_max=int(party_max),
+            party_tail=party_tail,
+        )
+        try:
+            number = self._directory.add_variant(wanted, len(self.rows), len(self.texts) - 8)
+        except (OSError, DirectoryError) as error:
+            log.error("cannot keep an account's parties: account=%d error=%s", base, error)
+            raise OverflowError(str(error)) from error
+        self.take_in()
         return number
 
     def _keep(self, text: bytes) -> int:
@@ -282,11 +350,17 @@ class AccountTable:
         number = self.numbers.get(name)
         if number is not None:
             return number
-        if not self._is_open or len(self.names) >= len(self.rows) or len(name) > ACCOUNT_WORDS * 8:
+        if not self._is_open or len(name) > ACCOUNT_WORDS * 8:
             return -1
         if any(not 0x20 <= character <= 0x7E for character in name):
             return -1
-        return self.add(name, 0)
+        try:
+            return self.add(name)
+        except OverflowError:
+            return -1
+        except (OSError, DirectoryError) as error:
+            log.error("cannot keep a new account: name=%s error=%s", name.decode("ascii"), error)
+            return -1
 
 
 class CopyTable:

@@ -90,6 +90,7 @@ def write_card(
             lot=symbol.lot,
         )
         for number, symbol in enumerate(config.symbols)
+        if symbol.listed
     ]
     card = VenueCard(
         name=config.venue.name,
