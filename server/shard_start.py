@@ -154,7 +154,7 @@ def start_shard(
             memory.shards[index][ShardWord.LOG_POSITION] = 0
             memory.shards[index][ShardWord.LOG_BYTES] = 0
     seconds = time.monotonic() - started
-    if start.replayed or seconds >= _PROGRESS_S:
+    if start.replayed:
         log.info(
             "shard recovered: shard=%d snapshot_seq=%d commands=%d seq=%d seconds=%.2f",
             *(index, start.snapshot_seq, start.replayed, memory.shards[index, ShardWord.SEQ]),
