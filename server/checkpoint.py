@@ -226,6 +226,18 @@ def read_checkpoint(path: Path) -> Checkpoint | None:
     return None if old is None else old.latest()[1]
 
 
+def checkpoint_sizes(path: Path) -> tuple[int, int]:
+    """Return for how many sessions and shards a file of checkpoints was made.
+
+    Raises:
+        ValueError: it is none.
+    """
+    old = _Old.read(path)
+    if old is None:
+        raise ValueError(f"{path} is no file of checkpoints")
+    return old.sizes[:2]
+
+
 @dataclass(slots=True)
 class _Old:
     """A checkpoint file as it was found."""

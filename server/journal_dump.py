@@ -1,5 +1,6 @@
 """`openoutcry journal dump DIR`: what the command logs hold, in readable form."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,7 @@ def find_commands(
 
     Rows are valid until the next one is asked for.
     """
-    nothing = np.zeros(0, np.int64)
+    nothing: NDArray[Any] = np.zeros(0, np.int64)
     for commands, batches in reader.pieces():
         first = int(commands["seq"][0])
         if first > wanted.last_seq:
@@ -168,7 +169,7 @@ def _dump(
     start = find_start(folder, shard, wanted.first_seq)
     if start.seq >= wanted.first_seq:
         _tell(f"shard {shard}: the log begins behind command {start.seq}; what was before is gone")
-    out = click.get_binary_stream("stdout")
+    out = sys.stdout.buffer
     with CommandReader(folder, shard, start) as reader:
         reports = ReportReader(folder, shard, start) if with_reports else None
         for found in find_commands(reader, wanted, reports):
@@ -177,7 +178,7 @@ def _dump(
             if as_json:
                 out.write(_json_line(shard, record, rows if with_reports else None))
             else:
-                lines = [command_line(record), *(report_line(row) for row in rows)]
+                lines = [command_line(record), *(below(row) for row in rows)]
                 out.write("".join(f"{line}\n" for line in lines).encode())
         out.flush()
         if reports is not None:
@@ -189,6 +190,11 @@ def _dump(
             reports.close()
         if reader.end != ReplayExit.PIECE:
             tell_end(folder, shard, reader)
+
+
+def below(report: Record) -> str:
+    """Return a report's line as it stands below its command's."""
+    return f"{'->':>12} {report_line(report)}"
 
 
 def _json_line(shard: int, record: Record, reports: list[Record] | None) -> bytes:

@@ -223,8 +223,8 @@ def command_line(record: Record) -> str:
 
 
 def report_line(record: Record) -> str:
-    """Return a report's record as one line, to stand below its command's."""
-    words = [f"{'->':>12}", record["exec_id"], f"{record['kind']:<11}", str(record["status"])]
+    """Return a report's record as one line."""
+    words = [record["exec_id"], f"{record['kind']:<11}", str(record["status"])]
     words += _order_words(record)
     if "trade_id" in record:
         last_qty, last_px = _amount(record, "last_qty"), _amount(record, "last_px")

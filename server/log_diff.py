@@ -143,8 +143,8 @@ def _diff_reports(found: LogDiff, folder: Path, other: Path, shard: int, names: 
         found.reports = found.number - first
         found.ours, found.theirs = (report_record(row, names, shard) for row in pair)
         found.lines = [
-            f"this:  {report_line(found.ours).strip()}",
-            f"other: {report_line(found.theirs).strip()}",
+            f"this:  {report_line(found.ours)}",
+            f"other: {report_line(found.theirs)}",
             f"both of command {found.ours['seq']}"
             if found.ours["seq"] == found.theirs["seq"]
             else f"of the commands {found.ours['seq']} and {found.theirs['seq']}",

@@ -428,7 +428,7 @@ class ReportReader:
 def join_rows(parts: list[NDArray[Any]], layout: np.dtype[np.void]) -> NDArray[Any]:
     """Return rows one after another (numpy's own way would lay overlapping fields out anew)."""
     words = layout.itemsize // 8
-    joined = [np.zeros((0, words), np.int64), *(as_words(part) for part in parts)]
+    joined = [np.zeros((0, words), np.int64), *(as_words(part) for part in parts if len(part))]
     return np.concatenate(joined).reshape(-1).view(layout)
 
 

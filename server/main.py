@@ -70,6 +70,7 @@ ADMIN: dict[str, tuple[str, str]] = {
 JOURNAL: dict[str, tuple[str, str]] = {
     "dump": ("openoutcry.server.journal_dump:dump", "Show the commands that were logged."),
     "verify": ("openoutcry.server.journal_verify:verify", "Check headers, checksums, snapshots."),
+    "cut": ("openoutcry.server.journal_cut:cut", "Give up what lies behind a damaged place."),
 }
 
 

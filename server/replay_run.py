@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from openoutcry.engine.enums import Side
 from openoutcry.engine.market import depth
 from openoutcry.engine.records import DEPTH_LEVEL
-from openoutcry.server.journal_dump import Filter, find_commands
+from openoutcry.server.journal_dump import Filter, below, find_commands
 from openoutcry.server.journal_names import Names, instant
 from openoutcry.server.journal_records import (
     Record,
@@ -195,8 +195,8 @@ class ReplayRun:
         )
         self._lines += [
             command_line(command),
-            f"replay: {report_line(ours).strip()}",
-            f"log:    {report_line(theirs).strip() if theirs else 'no report is there'}",
+            f"replay: {report_line(ours)}",
+            f"log:    {report_line(theirs) if theirs else 'no report is there'}",
         ]
         return {
             "position": found.position,
@@ -225,7 +225,7 @@ class ReplayRun:
             f"ClOrdID {cl_ord_id} is command {seq} of shard {self._shard}: it met the book as it "
             f"is behind command {before}, and was answered"
         )
-        self._lines += [command_line(command), *(report_line(row) for row in rows)]
+        self._lines += [command_line(command), *(below(row) for row in rows)]
 
     def has_symbol(self, symbol: int) -> bool:
         """Return whether the shard has a symbol."""

@@ -162,7 +162,8 @@ class ReportLogCheck:
             found = np.zeros(_SPARE_BYTES, np.uint8)
             raw = file.array(np.uint8)[place : min(place + 256, file.mapped_bytes)]
             found[: len(raw)] = raw
-            is_end = not raw.any()
+            # A page that never reached the disk begins anywhere in a row.
+            is_end = not raw[first - at :].any()
             length = int(packed_bytes(int(found.ctypes.data)))
             if length and not is_end:
                 theirs = unpack_block(found[:length], self._shard, base_ns)[0]
