@@ -60,6 +60,7 @@ class Venue:
         data_dir: `--data-dir`, or None.
         config: keys of a configuration file.
         symbols: the file's symbols; None for the default ones.
+        environment: variables besides this process's own.
     """
 
     _count = 0
@@ -71,8 +72,10 @@ class Venue:
         data_dir: Path | None = None,
         config: dict[str, Any] | None = None,
         symbols: list[dict[str, str]] | None = None,
+        environment: dict[str, str] | None = None,
     ) -> None:
         Venue._count += 1
+        self._environment = environment or {}
         self.name = f"test-{os.getpid()}-{Venue._count}"
         self.folder = folder / self.name
         self.temporary = self.folder / "tmp"
@@ -99,7 +102,7 @@ class Venue:
 
     def spawn(self) -> Self:
         """Start the process, and do not wait."""
-        environment = {**os.environ, "TMPDIR": str(self.temporary)}
+        environment = {**os.environ, "TMPDIR": str(self.temporary), **self._environment}
         with self._err.open("ab") as err:
             self.process = subprocess.Popen(
                 self.command, stdout=subprocess.PIPE, stderr=err, env=environment
