@@ -60,7 +60,8 @@ class Chunks(NamedTuple):
     """Parts of the shards' report logs, one a shard, and from where the next ones are read.
 
     fds, segments: the open segment file and its index, or -1; starts, stops: the positions that
-    `data` (shards, bytes) holds; written: how far each log is; bases: its base time in ns.
+    `data` (shards, bytes) holds; written: how far each log is; bases: its base time in ns;
+    segment_bytes: the size of its segments.
     """
 
     fds: NDArray[np.int64]
@@ -70,7 +71,7 @@ class Chunks(NamedTuple):
     written: NDArray[np.int64]
     bases: NDArray[np.int64]
     data: NDArray[np.uint8]
-    segment_bytes: int
+    segment_bytes: NDArray[np.int64]
 
 
 @lean_part
@@ -80,9 +81,10 @@ def _find(chunks: Chunks, shard: int, position: int) -> int:
     written = chunks.written[shard]
     need = min(position + MAX_PACKED_BYTES, written)
     if position < chunks.starts[shard] or need > chunks.stops[shard]:
-        segment = position // chunks.segment_bytes
-        offset = position - segment * chunks.segment_bytes
-        size = min(_CHUNK_BYTES, written - position, chunks.segment_bytes - offset)
+        segment_bytes = chunks.segment_bytes[shard]
+        segment = position // segment_bytes
+        offset = position - segment * segment_bytes
+        size = min(_CHUNK_BYTES, written - position, segment_bytes - offset)
         if segment != chunks.segments[shard] or position + size < need:
             return 0
         # Whatever comes of it, the old bytes are gone.
@@ -196,7 +198,7 @@ class Resender:
             written=np.zeros(count, np.int64),
             bases=np.zeros(count, np.int64),
             data=np.zeros((count, _CHUNK_BYTES + MAX_PACKED_BYTES), np.uint8),
-            segment_bytes=logs[0].segment_bytes,
+            segment_bytes=np.array([log.segment_bytes for log in logs], np.int64),
         )
         self._routes = routes
         self._session_texts = session_texts
