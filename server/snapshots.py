@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
@@ -56,7 +56,7 @@ class SnapshotError(Exception):
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the file."""
 
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
     crc: int
 
 
@@ -99,7 +99,9 @@ def snapshot_path(folder: Path, shard: int, seq: int) -> Path:
 
 
 def snapshots(folder: Path, shard: int) -> list[Path]:
-    """Return the paths of a shard's snapshots, the newest first."""
+    """Return the paths of a shard's snapshots, newest first; [] without the folder."""
+    if not folder.is_dir():
+        return []
     wanted = re.compile(rf"shard-{shard}-snapshot-\d{{20}}\.snap")
     found = (path for path in folder.iterdir() if wanted.fullmatch(path.name))
     return sorted(found, key=lambda path: path.name, reverse=True)

@@ -1,5 +1,8 @@
 """A book taken apart into logical rows and made again answers, and hashes, as the one before."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -26,9 +29,9 @@ CAPACITY = Capacity(open_orders=64, finished_orders=20, levels=64, symbols=2, se
 
 
 def images_equal(one: Image, other: Image) -> bool:
+    parts: Iterator[tuple[Any, Any]] = zip(one, other, strict=True)
     return all(
-        a.tobytes() == b.tobytes() if isinstance(a, np.ndarray) else a == b
-        for a, b in zip(one, other, strict=True)
+        a.tobytes() == b.tobytes() if isinstance(a, np.ndarray) else a == b for a, b in parts
     )
 
 
@@ -73,11 +76,9 @@ def resting(count: int, capacity: Capacity) -> Pair:
     pair = Pair(capacity, is_checking=False)
     add_symbols(pair, 1)
     for n in range(count):
-        pair.send(
-            *(CommandKind.NEW,),
-            **{"session": 1, "inbound_seq": n + 1, "epoch": 1, "id0": n + 1, "side": 1},
-            **{"ord_type": 2, "tif": 1, "price_ticks": n, "qty_lots": 10},
-        )
+        fields = {"session": 1, "inbound_seq": n + 1, "epoch": 1, "id0": n + 1, "side": 1}
+        fields |= {"ord_type": 2, "tif": 1, "price_ticks": n, "qty_lots": 10}
+        pair.send(CommandKind.NEW, **fields)
     return pair
 
 
@@ -98,6 +99,22 @@ def test_a_notional_of_128_bits_is_kept():
     reports = pair.send(CommandKind.STATUS, id0=100, symbol=0, session=2)
     assert reports[0]["kind"] == ReportKind.STATUS
     assert reports[0]["notional_hi"] < -(1 << 59)
+
+
+@pytest.mark.parametrize("word", [-1, 1, (1 << 63) - 1, -(1 << 63), 1 << 56, 0x80])
+def test_every_word_of_an_order_is_kept_whatever_its_size(word):
+    pair = resting(1, CAPACITY)
+    unsigned = word & (1 << 64) - 1
+    names = {f"id{n}": unsigned >> n for n in range(5)}
+    fields = {"session": 2, "epoch": (1 << 32) - 1, "account": (1 << 32) - 2, "firm": 1 << 31}
+    fields |= {"symbol": 0, "side": 2, "ord_type": 2, "tif": 0, "price_ticks": max(word, 2)}
+    fields |= {"qty_lots": (1 << 62) + 5, "expire_ns": word, **names}
+    pair.send(CommandKind.NEW, **fields)
+    assert int(pair.book.state[0]["open_orders"]) == 2
+    expected = pair.book.details[1].copy()
+    swap(pair, CAPACITY, 3)
+    for name in set(pair.book.details.dtype.names or ()) - {"tag"}:
+        assert pair.book.details[1][name] == expected[name], name
 
 
 def test_the_oldest_finished_orders_are_forgotten_first():

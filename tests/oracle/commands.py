@@ -1,18 +1,31 @@
 """Random commands, for a book and whatever stands beside it."""
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.records import COMMAND
 
 
-def _words(rng, choices, count, shares=None):
+def _words(
+    rng: np.random.Generator, choices: list[int], count: int, shares: list[float] | None = None
+) -> NDArray[Any]:
     return rng.choice(np.array(choices), count, p=shares)
 
 
 def random_commands(
-    seed, count, *, ids=40, prices=12, symbols=2, sessions=2, spread=1, masses=0.001
-):
+    seed: int,
+    count: int,
+    *,
+    ids: int = 40,
+    prices: int = 12,
+    symbols: int = 2,
+    sessions: int = 2,
+    spread: int = 1,
+    masses: float = 0.001,
+) -> NDArray[Any]:
     """Return random commands over small ranges, so that most of them meet others."""
     rng = np.random.default_rng(seed)
     commands = np.zeros(count, COMMAND)

@@ -65,7 +65,7 @@ def test_they_are_listed_newest_first_by_shard(tmp_path):
         (tmp_path / other).write_bytes(b"")
     assert [int(path.stem[-20:]) for path in snapshots(tmp_path, 1)] == [40, 12, 5]
     assert [int(path.stem[-20:]) for path in snapshots(tmp_path, 11)] == [7]
-    assert snapshots(tmp_path, 2) == []
+    assert snapshots(tmp_path, 2) == snapshots(tmp_path / "none", 1) == []
 
 
 def test_nothing_is_left_of_one_that_cannot_be_written(replica, tmp_path):
@@ -136,6 +136,7 @@ def with_header(path: Path, **changes: object) -> None:
         ({"capacity": [-1, 0, 1, 2, 3]}, "makes no book"),
         ({"colour": 1}, "header that this program cannot read: Object contains unknown field"),
         ({"shard": "one"}, "header that this program cannot read: Expected `int`"),
+        ({"sections": {"symbols": {"bytes": -1, "crc": 0}}}, "cannot read: Expected `int` >= 0"),
         ({"sections": {}}, "other sections than symbols, marks, orders, finished"),
     ],
 )
