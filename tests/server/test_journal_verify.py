@@ -1,0 +1,281 @@
+"""`openoutcry journal verify` and `cut`: damage is found, named, and can be given up."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+from support.damage import flip, flip_file, place_of
+from support.journal_folder import VENUE, Journal, write_journal
+
+from openoutcry.engine.pack import FIRST_BYTE
+from openoutcry.server.checkpoint import Checkpoint, CheckpointFile, read_checkpoint
+from openoutcry.server.journal import SegmentedFile
+from openoutcry.server.main import main
+from openoutcry.server.memory import lock_folder
+from openoutcry.server.replica import Replica
+from openoutcry.server.segments import SegmentOwner
+from openoutcry.server.sessions import BLOCK_WORDS, stored_record
+from openoutcry.server.snapshots import snapshots
+
+INDEX_SEGMENT = 16 << 10
+
+
+def run(*args: object, status: int = 0, answer: str = "") -> Result:
+    result = CliRunner().invoke(main, ["journal", *map(str, args)], input=answer)
+    assert result.exit_code == status, result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result
+
+
+def findings(folder: Path, status: int = 0) -> list[dict[str, Any]]:
+    shown = run("verify", folder, "--json", status=status).stdout
+    return [json.loads(line) for line in shown.splitlines()]
+
+
+def damage(folder: Path) -> dict[str, Any]:
+    """Return the one part that is damaged."""
+    (found,) = (each for each in findings(folder, 1) if each["state"] == "damaged")
+    return found
+
+
+@pytest.fixture(scope="module")
+def journal(tmp_path_factory: pytest.TempPathFactory) -> Journal:
+    """A journal that no test changes, of a gateway with three sessions, too."""
+    made = write_journal(tmp_path_factory.mktemp("journal"))
+    write_gateway(made)
+    return made
+
+
+@pytest.fixture
+def copied(journal: Journal, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(journal.folder, tmp_path / "copy"))
+
+
+def report_places(journal: Journal) -> list[int]:
+    """Return the byte of the report log at which each report begins, and its end."""
+    packed, places, at = journal.expected.packed(), [], 0
+    while at < len(packed):
+        places.append(FIRST_BYTE + at)
+        lengths = int.from_bytes(packed[at : at + 12], "little")
+        at += 12 + sum(lengths >> 4 * word & 15 for word in range(24))
+    return [*places, FIRST_BYTE + at]
+
+
+def write_gateway(journal: Journal) -> None:
+    """Write an index of three sessions (every report is somebody's), stored messages and a
+    checkpoint."""
+    owner = SegmentOwner(VENUE)
+    folder, places = journal.folder, report_places(journal)
+    index = SegmentedFile(folder, "gateway-0-index", INDEX_SEGMENT, writable=True, owner=owner)
+    messages = SegmentedFile(
+        folder, "gateway-0-messages", INDEX_SEGMENT, writable=True, owner=owner
+    )
+    messages.map_next()
+    at, stored = 0, messages.array(np.uint8)
+    for n in range(20):
+        record = stored_record(b"message %d" % n, 1 + n % 3, 0)
+        stored[at : at + len(record)] = np.frombuffer(record, np.uint8)
+        at += (len(record) + 7) // 8 * 8
+    words = index.array(np.int64)
+    newest = dict.fromkeys((1, 2, 3), -1)
+    sent = dict.fromkeys((1, 2, 3), 0)
+    block = 0
+    for n, place in enumerate(places[:-1]):
+        session = 1 + n % 3
+        number = sent[session]
+        if number % 252 == 0:
+            if block % (INDEX_SEGMENT // 4096) == 0:
+                index.map_next()
+                words[block * BLOCK_WORDS : block * BLOCK_WORDS + 4] = [-1, 1, 0, place]
+                block += 1
+            head = [session, 1, number + 1, newest[session], 0, 1_700_000_000_000]
+            words[block * BLOCK_WORDS : block * BLOCK_WORDS + 6] = head
+            newest[session] = block
+            block += 1
+        start = newest[session] * BLOCK_WORDS
+        entry = start + 8 + 2 * (number % 252)
+        words[entry : entry + 2] = [1_700_000_000_000 + n, place]
+        words[start + 4] += 1
+        sent[session] += 1
+    index.close()
+    messages.close()
+    file = CheckpointFile(folder / "gateway-0-checkpoint", 4, 1)
+    for _ in range(2):
+        found = Checkpoint.empty(4, 1)
+        found.next_block, found.stored_end = block, at
+        found.rows["epoch"][1:] = 1
+        found.shards[0] = (len(places), places[-1], len(places), places[-1])
+        file.write(file.image(found))
+    file.sync()
+    file.close()
+
+
+def sources(folder: Path) -> dict[int, list[int]]:
+    """Return each session's sources, in order."""
+    found: dict[int, list[int]] = {1: [], 2: [], 3: []}
+    for path in sorted(folder.glob("gateway-0-index-*.seg")):
+        words = np.frombuffer(path.read_bytes()[4096:], np.int64).reshape(-1, BLOCK_WORDS)
+        for block in words:
+            if block[0] > 0:
+                found[int(block[0])] += block[9 : 8 + 2 * int(block[4]) : 2].tolist()
+    return found
+
+
+def test_all_is_well(journal: Journal):
+    found = findings(journal.folder)
+    assert {each["state"] for each in found} == {"ok"}
+    parts = {each["part"] for each in found}
+    assert parts >= {
+        *("shard-0-commands", "shard-0-reports", "gateway-0-index", "gateway-0-messages"),
+        *("gateway-0-checkpoint", *(path.name for path in journal.snapshots)),
+    }
+    text = run("verify", journal.folder).stdout
+    assert f"commands 1 to {len(journal.commands)}" in text
+    assert "epochs 1 to 2" in text
+    assert f"reports 1 to {journal.expected.report_seq}" in text
+    assert "20 messages of the gateway's own" in text
+    assert text.splitlines()[-1] == "no damage"
+    run("verify", journal.folder, "--shard", 0)
+
+
+def test_a_flipped_command_is_named_with_file_and_offset(journal: Journal, copied: Path):
+    path, offset = place_of(copied, "shard-0-commands", journal.ends[9])
+    flip(copied, "shard-0-commands", journal.ends[9] + 50)
+    found = damage(copied)
+    assert (found["part"], found["file"], found["offset"]) == (
+        *("shard-0-commands", str(path), offset),
+    )
+    assert f"openoutcry journal cut {copied} --shard 0" in found["text"]
+    assert "1 part is damaged" in run("verify", copied, status=1).stdout
+
+
+def test_a_torn_tail_is_no_damage(journal: Journal, copied: Path):
+    flip(copied, "shard-0-commands", journal.ends[-2] + 50)
+    notes = [each for each in findings(copied) if each["state"] == "note"]
+    assert "torn tail" in notes[0]["text"]
+    assert f"byte {journal.ends[-2]} of the log" in notes[0]["text"]
+
+
+def test_segments(journal: Journal, copied: Path, tmp_path: Path):
+    second = copied / "shard-0-commands-00000001.seg"
+    whole = second.read_bytes()
+    second.write_bytes(whole[:-1])
+    assert "it was cut short" in damage(copied)["text"]
+    second.unlink()
+    assert "is missing" in damage(copied)["text"]
+    second.write_bytes((copied / "shard-0-commands-00000002.seg").read_bytes())
+    assert "says that it is segment 2 of commands 0" in damage(copied)["text"]
+    second.write_bytes(whole)
+    flip_file(second, 100)
+    assert "checksum" in damage(copied)["text"]
+    second.write_bytes(whole)
+    findings(copied)
+    for path in copied.glob("shard-0-commands-*.seg"):
+        path.unlink()
+    assert "restore them from a backup" in damage(copied)["text"]
+
+
+def test_snapshots(journal: Journal, copied: Path):
+    path = snapshots(copied, 0)[0]
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert damage(copied)["part"] == path.name
+    path.write_bytes(whole)
+    flip_file(path, len(whole) - 20)
+    assert "checksum" in damage(copied)["text"]
+    path.write_bytes(whole)
+    moved = path.with_name(path.name.replace("786", "787"))
+    path.rename(moved)
+    assert "move the file away" in damage(copied)["text"]
+    moved.unlink()
+    (copied / "shard-0-snapshot-00000000000000000900.new").write_bytes(b"x")
+    assert [each["state"] for each in findings(copied) if each["part"].endswith(".new")] == ["note"]
+
+
+def test_the_end_of_the_log_below_a_snapshot(journal: Journal, copied: Path):
+    size = 16 << 10
+    header = journal.ends[journal.seqs.index(786)]
+    for path in copied.glob("shard-0-commands-*.seg"):
+        if int(path.stem[-8:]) >= header // size:
+            path.unlink()
+    assert f"the log was good up to byte {header}" in damage(copied)["text"]
+
+
+def test_gateways(journal: Journal, copied: Path):
+    flip(copied, "gateway-0-index", 4096 + 4 * 8 + 2)
+    assert "too many entries" in damage(copied)["text"]
+    flip(copied, "gateway-0-index", 4096 + 4 * 8 + 2)
+    flip(copied, "gateway-0-messages", 30)
+    assert any("not whole" in each["text"] for each in findings(copied))
+    path = copied / "gateway-0-checkpoint"
+    path.write_bytes(bytes(4096) + path.read_bytes()[4096:])
+    assert any("no checkpoint in it" in each["text"] for each in findings(copied))
+
+
+def test_cut_gives_up_what_lies_behind_the_damage(journal: Journal, copied: Path):
+    batch = 30
+    end, seq = journal.ends[batch], journal.seqs[batch]
+    flip(copied, "shard-0-commands", end + 50)
+    before = {path.name: path.read_bytes() for path in copied.iterdir()}
+    text = run("cut", copied, "--shard", 0, answer="n\n", status=1).stdout
+    assert f"the log ends with command {seq} from now on, at byte {end}" in text
+    last = len(journal.commands)
+    assert f"the {last - seq} commands {seq + 1} to {last}" in text
+    assert "sessions may have been told of them" in text
+    now = {path.name: path.read_bytes() for path in copied.iterdir()}
+    assert {name: now[name] for name in before} == before
+    text = run("cut", copied, "--shard", 0, "--yes").stdout
+    aside = copied / f"cut-shard-0-at-{end}"
+    assert f"what was given up is in {aside}" in text
+    findings(copied)
+    replica = Replica.open(copied, 0, snapshot=False)
+    assert replica.follow().commands == seq
+    assert replica.state_hash() == journal.expected.hashes[seq - 1]
+    assert replica.find_end().position == end
+    # The newer snapshot went, too, the older one stays.
+    assert [path.name for path in snapshots(copied, 0)] == [journal.snapshots[0].name]
+    assert (aside / journal.snapshots[1].name).exists()
+    # Nothing is lost: put back, all is as it was.
+    for path in aside.iterdir():
+        assert path.read_bytes() == before[path.name]
+    # No session points behind the end of the report log; numbers stay.
+    old, new = sources(journal.folder), sources(copied)
+    for session in old:
+        assert [source if source < replica.report_bytes else 0 for source in old[session]] == (
+            new[session]
+        )
+        assert 0 in new[session]
+    found = read_checkpoint(copied / "gateway-0-checkpoint")
+    assert found is not None
+    assert found.shards[0].tolist() == (
+        *(replica.report_seq + 1, replica.report_bytes),
+        *(replica.report_seq + 1, replica.report_bytes),
+    )
+    assert found.rows["epoch"].tolist() == [0, 1, 1, 1]
+    replica.close()
+
+
+def test_cut_at_a_place_of_ones_own(journal: Journal, copied: Path):
+    text = run("cut", copied, "--shard", 0, status=1).stderr
+    assert "is not damaged" in text
+    text = run("cut", copied, "--shard", 0, "--at", journal.ends[4] + 8, status=1).stderr
+    assert f"can be read up to byte {journal.ends[4]}" in text
+    run("cut", copied, "--shard", 0, "--at", journal.ends[4], "--yes")
+    assert f"commands 1 to {journal.seqs[4]}" in run("verify", copied).stdout
+    assert not snapshots(copied, 0)
+
+
+def test_cut_refuses_while_a_venue_holds_the_lock(copied: Path):
+    holder = lock_folder(copied)
+    try:
+        text = run("cut", copied, "--shard", 0, "--yes", status=1).stderr
+    finally:
+        os.close(holder)
+    assert "pid" in text or "process" in text
+    assert "name the shard" in run("cut", copied, status=2).stderr
