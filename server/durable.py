@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 #: What `observer` is told of, with the path: a sync begins, and it is done (what the file held at
-#: its beginning is on the disk, at least); a file was renamed to it; a folder's names are on the
-#: disk.
-SYNC, SYNCED, RENAMED, FOLDER_SYNCED = "sync", "synced", "renamed", "folder-synced"
+#: its beginning is on the disk, at least); a file was renamed to it; the same two of a folder and
+#: its names.
+SYNC, SYNCED, RENAMED = "sync", "synced", "renamed"
+FOLDER_SYNC, FOLDER_SYNCED = "folder-sync", "folder-synced"
 
 #: The test build's recorder; nobody elsewhere.
 observer: Callable[[str, Path], None] | None = None
@@ -38,6 +39,7 @@ def sync_file(fd: int, path: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Bring a folder's names to the disk."""
+    _tell(FOLDER_SYNC, folder)
     fd = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
     try:
         os.fsync(fd)

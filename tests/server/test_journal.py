@@ -238,6 +238,7 @@ def test_a_durable_segment_is_on_the_disk_before_it_has_its_name(
         ("sync", new),
         ("synced", new),
         ("renamed", name),
+        ("folder-sync", tmp_path.name),
         ("folder-synced", tmp_path.name),
         ("sync", name),
         ("synced", name),

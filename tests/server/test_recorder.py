@@ -1,0 +1,57 @@
+"""The shadow holds what was synced, and no more."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from openoutcry.server import durable
+from openoutcry.server.recorder import PAGE_BYTES, Recorder, data_name, install, names_name
+
+
+@pytest.fixture
+def shadow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which syncs are recorded."""
+    folder = tmp_path / "shadow"
+    folder.mkdir()
+    monkeypatch.setattr(durable, "observer", Recorder(folder))
+    return folder
+
+
+def test_a_file_is_in_the_shadow_as_it_was_when_its_sync_began(tmp_path, shadow):
+    path = tmp_path / "file"
+    fd = os.open(path, os.O_RDWR | os.O_CREAT)
+    os.pwrite(fd, b"a" * PAGE_BYTES * 2 + b"b", 0)
+    assert not list(shadow.iterdir())
+    durable.sync_file(fd, path)
+    kept = shadow / data_name(path)
+    assert kept.read_bytes() == path.read_bytes()
+    os.pwrite(fd, b"c", PAGE_BYTES)
+    assert kept.read_bytes()[PAGE_BYTES : PAGE_BYTES + 1] == b"a"
+    os.ftruncate(fd, PAGE_BYTES + 1)
+    durable.sync_file(fd, path)
+    assert kept.read_bytes() == b"a" * PAGE_BYTES + b"c"
+    os.close(fd)
+
+
+def test_names_are_listed_when_their_folder_is_synced(tmp_path, shadow):
+    durable.write_durably(tmp_path / "one", b"1")
+    names = json.loads((shadow / names_name(tmp_path)).read_bytes())
+    assert names == {"folder": str(tmp_path), "names": {"one": data_name(tmp_path / "one")}}
+    first = names["names"]["one"]
+    durable.write_durably(tmp_path / "one", b"2")
+    (tmp_path / "two").write_bytes(b"")
+    names = json.loads((shadow / names_name(tmp_path)).read_bytes())["names"]
+    assert set(names) == {"one"}
+    # Another file has the name now; what the first one held is kept.
+    assert names["one"] != first
+    assert (shadow / first).read_bytes() == b"1"
+    assert (shadow / names["one"]).read_bytes() == b"2"
+
+
+def test_nothing_is_recorded_outside_of_the_test_build(monkeypatch, tmp_path):
+    monkeypatch.setenv("OPENOUTCRY_RECORD_SYNCS", str(tmp_path))
+    monkeypatch.setattr(durable, "observer", None)
+    install()
+    assert durable.observer is None
