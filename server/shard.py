@@ -39,9 +39,7 @@ from openoutcry.server.process import (
     shard_cores,
 )
 from openoutcry.server.replica import RecoveryError
-from openoutcry.server.shard_start import book_capacity, start_shard
-
-__all__ = ["Shard", "book_capacity", "run_process"]
+from openoutcry.server.shard_start import start_shard
 
 log = logging.getLogger(__name__)
 
@@ -195,11 +193,15 @@ class Shard:
             self._map(self.reports, wanted + 2 * MAX_PACKED_BYTES)
         # New orders stop while there is still room for the cancels that follow.
         words[ShardWord.LOG_IS_FULL] = int(self.preparer.failed)
-        self.preparer.wake({self.log.name: log_end, self.reports.name: report_end})
         # What is not on the disk yet stays mapped, with its file open: a sync has to see it.
         log_kept = int(words[ShardWord.SYNCED_BYTES]) if self.committer is not None else log_end
-        self.log.drop_below(log_kept - _KEEP_SEGMENTS * self.log.segment_bytes)
-        self.reports.drop_below(report_end - _KEEP_SEGMENTS * self.reports.segment_bytes)
+        self.preparer.wake(
+            {self.log.name: log_end, self.reports.name: report_end},
+            {
+                self.log.name: log_kept - _KEEP_SEGMENTS * self.log.segment_bytes,
+                self.reports.name: report_end - _KEEP_SEGMENTS * self.reports.segment_bytes,
+            },
+        )
         counters = self.metrics.counters
         counters[ShardCounter.LOG_BYTES] = log_end
         counters[ShardCounter.REPORT_LOG_BYTES] = report_end

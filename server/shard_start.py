@@ -10,22 +10,18 @@ not touched, for gateways may be reading them, and the command rings go on where
 fresh memory the rings begin at 0, and the START batch says so.
 """
 
-import fcntl
 import logging
 import os
 import tempfile
-import threading
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.engine.book import Book, Capacity
-from openoutcry.engine.enums import CommandKind
+from openoutcry.engine.book import Book
 from openoutcry.engine.faults import FaultPoint, reach_in_python
-from openoutcry.engine.image import why_not
 from openoutcry.engine.log import MAX_BATCH_COMMANDS, append_batch, as_words, batch_words
 from openoutcry.engine.pack import MAX_PACKED_BYTES, read_header, write_header
 from openoutcry.engine.records import COMMAND, EVENT
@@ -36,16 +32,14 @@ from openoutcry.server.config import Config
 from openoutcry.server.journal import SegmentedFile, open_segments, owner_of, segments_on_disk
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.replica import FollowEnd, LogEnd, LogSink, RecoveryError, Replica
-from openoutcry.server.tables import symbol_flags
+from openoutcry.server.shard_guard import Beat, lock_shard
+from openoutcry.server.start_commands import start_commands
 
 log = logging.getLogger(__name__)
 
 #: Commands replayed between two looks at the clock: some 10 ms.
 _SLICE = 30_000
 _PROGRESS_S = 1.0
-_BEAT_S = 0.1
-#: A step of a recovery that takes longer is taken for hung: the heartbeat ends.
-_STEP_LIMIT_S = 600.0
 _PAGE_WORDS = 4096 // 8
 #: Segment size of the log that is needed at a start only (`durability: none`).
 _UNKEPT_BYTES = 1 << 20
@@ -54,78 +48,18 @@ _UNKEPT_BYTES = 1 << 20
 class Started(NamedTuple):
     """What a shard runs with.
 
-    positions: one a command ring: the next command to be taken; replayed: commands executed from
-    the log; seconds: how long all that took.
+    positions: one a command ring: the next command to be taken. replayed: commands executed from
+    the log, behind the snapshot's last one. lock_fd: holds the lock. seconds: how long it took.
     """
 
     book: Book
     log: SegmentedFile
     reports: SegmentedFile
     positions: NDArray[np.int64]
-    lock_fd: int
-    replayed: int = 0
+    replayed: int
+    snapshot_seq: int
+    lock_fd: int = -1
     seconds: float = 0.0
-
-
-class _Beat:
-    """Moves the heartbeat while the shard is busy with something other than its loop."""
-
-    def __init__(self, words: NDArray[np.int64]) -> None:
-        self._words = words
-        self._is_over = threading.Event()
-        self._deadline = 0.0
-        self._thread = threading.Thread(target=self._run, name="beat", daemon=True)
-
-    def __enter__(self) -> "_Beat":
-        self.step()
-        self._thread.start()
-        return self
-
-    def step(self) -> None:
-        """Tell that a step is done and another begins."""
-        self._deadline = time.monotonic() + _STEP_LIMIT_S
-
-    def _run(self) -> None:
-        while not self._is_over.wait(_BEAT_S) and time.monotonic() < self._deadline:
-            self._words[ShardWord.HEARTBEAT] += 1
-
-    def __exit__(self, *exc: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-
-def book_capacity(config: Config) -> Capacity:
-    """Return the sizes of a shard's pools."""
-    capacity = config.capacity
-    return Capacity(
-        open_orders=capacity.open_orders,
-        finished_orders=capacity.finished_orders,
-        levels=capacity.levels,
-        symbols=capacity.symbols,
-        sessions=capacity.sessions,
-    )
-
-
-def lock_shard(folder: Path, index: int) -> int:
-    """Take a shard's lock for the life of this process; return the descriptor that holds it.
-
-    Raises:
-        RecoveryError: another process has it.
-    """
-    path = folder / f"shard-{index}.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o640)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        holder = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
-        os.close(fd)
-        raise RecoveryError(
-            f"{path} is held by process {holder or 'unknown'}, which writes this shard's log: stop "
-            "that one first"
-        ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
 
 
 def start_shard(
@@ -141,26 +75,34 @@ def start_shard(
     """
     lock_fd = lock_shard(folder, index)
     started = time.monotonic()
-    with _Beat(memory.shards[index]) as beat:
-        if config.log.durability != "none":
-            start = _Start(config, memory, index, folder, folder, beat, seed)
-            done = start.run(lock_fd)
-        else:
-            _refuse_old_logs(memory, index, folder)
-            # The commands that set the book up take the usual way, through a log that nobody keeps.
-            with tempfile.TemporaryDirectory(prefix="openoutcry-") as name:
-                start = _Start(config, memory, index, folder, Path(name), beat, seed)
-                done = start.run(lock_fd)
-            memory.shards[index][ShardWord.LOG_POSITION] = 0
-            memory.shards[index][ShardWord.LOG_BYTES] = 0
+    try:
+        with Beat(memory.shards[index]) as beat:
+            done = _start(config, memory, index, folder, beat, seed)
+    except BaseException:
+        os.close(lock_fd)
+        raise
     seconds = time.monotonic() - started
-    if start.replayed:
+    if done.replayed:
         log.info(
             "shard recovered: shard=%d snapshot_seq=%d commands=%d seq=%d seconds=%.2f",
-            *(index, start.snapshot_seq, start.replayed, memory.shards[index, ShardWord.SEQ]),
+            *(index, done.snapshot_seq, done.replayed, memory.shards[index, ShardWord.SEQ]),
             seconds,
         )
-    return done._replace(replayed=start.replayed, seconds=seconds)
+    return done._replace(lock_fd=lock_fd, seconds=seconds)
+
+
+def _start(
+    config: Config, memory: VenueMemory, index: int, folder: Path, beat: Beat, seed: int
+) -> Started:
+    if config.log.durability != "none":
+        return _Start(config, memory, index, folder, folder, beat, seed).run()
+    _refuse_old_logs(memory, index, folder)
+    # The commands that set the book up take the usual way, through a log that nobody keeps.
+    with tempfile.TemporaryDirectory(prefix="openoutcry-") as name:
+        done = _Start(config, memory, index, folder, Path(name), beat, seed).run()
+    memory.shards[index][ShardWord.LOG_POSITION] = 0
+    memory.shards[index][ShardWord.LOG_BYTES] = 0
+    return done
 
 
 def _refuse_old_logs(memory: VenueMemory, index: int, folder: Path) -> None:
@@ -178,11 +120,7 @@ def _refuse_old_logs(memory: VenueMemory, index: int, folder: Path) -> None:
 
 
 class _Start:
-    """One start of a shard.
-
-    Attributes:
-        replayed: commands executed from the log; snapshot_seq: the one that the snapshot ends with.
-    """
+    """One start of a shard."""
 
     def __init__(
         self,
@@ -191,14 +129,14 @@ class _Start:
         index: int,
         folder: Path,
         log_folder: Path,
-        beat: _Beat,
+        beat: Beat,
         seed: int,
     ) -> None:
         self.config = config
         self.memory = memory
         self.index = index
         self.words = memory.shards[index]
-        self.replayed = self.snapshot_seq = 0
+        self._replayed = 0
         self._folder = folder
         self._log_folder = log_folder
         self._beat = beat
@@ -211,7 +149,7 @@ class _Start:
         self._has_memory = bool(self.words[ShardWord.EPOCH])
         self._shared_events = memory.events[index]
 
-    def run(self, lock_fd: int) -> Started:
+    def run(self) -> Started:
         """Recover, and begin the new epoch."""
         words, index = self.words, self.index
         replica = Replica.open(
@@ -223,11 +161,12 @@ class _Start:
             on_event=lambda text: log.warning("recovering: shard=%d %s", index, text),
         )
         self._check_venue(replica)
-        self.snapshot_seq = replica.snapshot_seq
         self._beat.step()
         reports = self._open_reports(replica)
         end = self._replay(replica, reports)
         file = self._cut(replica, end)
+        if not self._has_memory:
+            words[ShardWord.PREVIOUS_NS] = replica.time_ns
         self._begin_epoch(replica, file, reports)
         replica.close()
         positions = self._set_rings(replica)
@@ -253,7 +192,7 @@ class _Start:
         words[ShardWord.LAST_BATCH_NS] = time.monotonic_ns()
         words[ShardWord.RECOVERED_SEQ] = replica.seq
         reach_in_python(self._faults, FaultPoint.AFTER_RECOVERY)
-        return Started(book, file, reports, positions, lock_fd)
+        return Started(book, file, reports, positions, self._replayed, replica.snapshot_seq)
 
     def _check_venue(self, replica: Replica) -> None:
         name = self.config.venue.name
@@ -287,7 +226,7 @@ class _Start:
         most = 1
         while True:
             result = replica.follow(reports=sink, end_bytes=end_bytes, max_commands=most)
-            self.replayed += result.commands
+            self._replayed += result.commands
             self._beat.step()
             words[ShardWord.RECOVERED_SEQ] = replica.seq
             if most == 1:
@@ -301,7 +240,7 @@ class _Start:
                 told_at = time.monotonic() + _PROGRESS_S
                 log.info(
                     "recovering: shard=%d commands=%d seq=%d log_bytes=%d of=%d",
-                    *(self.index, self.replayed, replica.seq, replica.log_bytes, length),
+                    *(self.index, self._replayed, replica.seq, replica.log_bytes, length),
                 )
         word = ShardWord.SYNCED_BYTES if self._is_power else ShardWord.LOG_BYTES
         floor = int(words[word]) if self._has_memory else 0
@@ -384,7 +323,7 @@ class _Start:
 
     def _begin_epoch(self, replica: Replica, file: SegmentedFile, reports: SegmentedFile) -> None:
         """Append the batch that begins this life, and execute it."""
-        commands = self._start_commands(replica)
+        commands = start_commands(self.config, self.index, replica)
         rings = np.zeros(self.memory.ring_count, np.int64)
         before = replica.ring_positions
         if self._has_memory and len(before) == len(rings):
@@ -427,41 +366,6 @@ class _Start:
         if self._is_power:
             file.sync(begin, position * 8)
 
-    def _start_commands(self, replica: Replica) -> NDArray[Any]:
-        """Return START, and what the configuration says otherwise than the log."""
-        config, book = self.config, replica.book
-        rows = [np.zeros(1, COMMAND)]
-        rows[0]["kind"] = CommandKind.START
-        capacity = book_capacity(config)
-        if replica.seq == 0 or replica.capacity != capacity:
-            reason = why_not(book, capacity)
-            if reason is not None:
-                raise RecoveryError(
-                    f"shard {self.index} cannot have the configured sizes: {reason}"
-                )
-            row = np.zeros(1, COMMAND)
-            row["kind"] = CommandKind.CAPACITY
-            row["price_ticks"], row["price2_ticks"] = capacity.open_orders, capacity.finished_orders
-            row["qty_lots"], row["qty2_lots"] = capacity.levels, capacity.symbols
-            row["expire_ns"] = capacity.sessions
-            rows.append(row)
-        for row in rows:
-            row["symbol"] = -1
-        for number, symbol in enumerate(config.symbols):
-            if config.shard_of(number) != self.index:
-                continue
-            row = np.zeros(1, COMMAND)
-            row["kind"] = CommandKind.ADD_SYMBOL
-            row["symbol"] = number
-            row["price_ticks"] = symbol.min_price_ticks
-            row["price2_ticks"] = symbol.max_price_ticks
-            row["qty_lots"] = symbol.min_qty_lots
-            row["qty2_lots"] = symbol.max_qty_lots
-            row["flags"] = symbol_flags(symbol.replace_policy)
-            if number >= len(book.symbols) or _differs(book.symbols[number], row[0]):
-                rows.append(row)
-        return np.concatenate([row.view(np.uint8) for row in rows]).view(COMMAND)
-
     # --- shared memory ---
 
     def _set_rings(self, replica: Replica) -> NDArray[np.int64]:
@@ -477,18 +381,3 @@ class _Start:
         made = own["event_seq"] != 0
         shared[made] = own[made]
         return book._replace(events=shared)
-
-
-def _differs(symbol: Any, command: Any) -> bool:
-    """Tell whether a symbol of the book is another than an ADD_SYMBOL command makes it."""
-    pairs = (
-        ("price_min", "price_ticks"),
-        ("price_max", "price2_ticks"),
-        ("qty_min", "qty_lots"),
-        ("qty_max", "qty2_lots"),
-    )
-    return (
-        not symbol["is_defined"]
-        or symbol["replace_policy"] != command["flags"] & 1
-        or any(symbol[mine] != command[theirs] for mine, theirs in pairs)
-    )

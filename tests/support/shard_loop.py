@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from oracle.book import join_rows
 
-from openoutcry.engine.book import create_book
+from openoutcry.engine.book import Capacity, create_book
 from openoutcry.engine.commit import make_queue
 from openoutcry.engine.latency import HISTOGRAM_WORDS, STAGE_ROWS
 from openoutcry.engine.log import BATCH_OK, as_words, read_batch
@@ -24,8 +25,13 @@ class Loop:
     """A shard's memory; its report log grows by segments, as the process lets it grow."""
 
     def __init__(
-        self, capacity, ring_records=1 << 17, durability=Durability.PROCESS, rings=1, queue=16
-    ):
+        self,
+        capacity: Capacity,
+        ring_records: int = 1 << 17,
+        durability: Durability = Durability.PROCESS,
+        rings: int = 1,
+        queue: int = 16,
+    ) -> None:
         self.capacity = capacity
         self.book = create_book(capacity)
         self.state = np.zeros(SHARD_WORDS, np.int64)
@@ -43,18 +49,18 @@ class Loop:
         self.positions = np.zeros(rings, np.int64)
         self.durability = durability
         self.queue = make_queue(queue)
-        self.exits = []
+        self.exits: list[int] = []
         #: Commands as the loop sequenced them.
-        self.sent = []
+        self.sent: list[Any] = []
 
-    def put(self, commands, ring=0):
+    def put(self, commands: NDArray[Any], ring: int = 0) -> None:
         """Put commands into a ring."""
         tail = int(self.headers[ring, TAIL_WORD])
         rows = (tail + np.arange(len(commands))) & (self.records.shape[1] - 1)
         self.records[ring, rows] = commands
         self.headers[ring, TAIL_WORD] = tail + len(commands)
 
-    def run(self):
+    def run(self) -> NDArray[Any]:
         """Run until the ring is empty, mapping what the loop asks for; return the new reports."""
         first, start = (
             int(self.state[word]) for word in (ShardWord.REPORT_SEQ, ShardWord.REPORT_POSITION)
@@ -79,7 +85,7 @@ class Loop:
         assert (self.headers[:, HEAD_WORD] == self.headers[:, TAIL_WORD]).all()
         return rows[:count]
 
-    def call(self, duration_ns=50_000_000):
+    def call(self, duration_ns: int = 50_000_000) -> int:
         """Run the loop once."""
         return run_shard(
             self.book,
@@ -106,7 +112,7 @@ class Loop:
             self.queue,
         )
 
-    def logged(self):
+    def logged(self) -> NDArray[Any]:
         """Read the command log back."""
         read: list[Any] = []
         position = 0

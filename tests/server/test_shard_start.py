@@ -1,0 +1,481 @@
+"""A shard's start: recovery of what is on the disk and in the rings, and the epoch after it."""
+
+import errno
+import os
+import time
+
+import msgspec
+import numpy as np
+import pytest
+from support.shard_alone import (
+    SEGMENT_BYTES,
+    ShardAlone,
+    fresh_memory,
+    orders,
+    small_config,
+    with_log,
+)
+
+from openoutcry.engine.enums import CommandKind, ReportKind
+from openoutcry.engine.log import (
+    BATCH_OK,
+    MAX_BATCH_COMMANDS,
+    READ_HEADER_WORDS,
+    BatchWord,
+    as_words,
+    read_batch,
+)
+from openoutcry.engine.records import COMMAND
+from openoutcry.engine.ring import TAIL_WORD
+from openoutcry.engine.snapshot import check_invariants, state_hash
+from openoutcry.engine.state import ProcessStatus, ShardWord
+from openoutcry.server import durable, journal
+from openoutcry.server.config import Symbol, Venue
+from openoutcry.server.journal import HEADER_BYTES, open_segments
+from openoutcry.server.replica import Replica
+from openoutcry.server.shard_guard import lock_shard
+from openoutcry.server.snapshots import write_snapshot
+
+
+@pytest.fixture(params=[("process", 0), ("power", 1)], ids=["process", "power"])
+def shard(request, tmp_path):
+    """Return one of two shards, after its first run of some orders from both gateways."""
+    durability, index = request.param
+    config = small_config(durability=durability)
+    data = tmp_path / "data"
+    data.mkdir()
+    alone = ShardAlone(config, fresh_memory(config, tmp_path / "shm"), index, data)
+    alone.put(orders(700, index, 1, 1), ring=0)
+    alone.put(orders(500, index, 2, 1), ring=1)
+    alone.run()
+    return alone
+
+
+def replayed(shard):
+    """Return (state hash, last command, last report) of a clean replay of the log."""
+    replica = Replica.open(shard.folder, shard.index, snapshot=False)
+    replica.follow()
+    check_invariants(replica.book)
+    found = (replica.state_hash(), replica.seq, replica.report_seq)
+    replica.close()
+    return found
+
+
+def opened(shard, kind):
+    """Return one of the shard's logs, for reading."""
+    file = open_segments(shard.folder, f"shard-{shard.index}-{kind}")
+    assert file is not None
+    return file
+
+
+def batches(shard):
+    """Return (epoch, sequence of the first command, kinds, ring positions) of each batch."""
+    file = opened(shard, "commands")
+    while file.is_next_there():
+        file.map_next()
+    rows, header = np.zeros(MAX_BATCH_COMMANDS, COMMAND), np.zeros(READ_HEADER_WORDS, np.int64)
+    found: list[tuple[int, int, list[int], list[int]]] = []
+    position = 0
+    while True:
+        code, count, position = read_batch(
+            file.array(np.int64), position, file.mapped_bytes // 8, as_words(rows), header
+        )
+        if code != BATCH_OK:
+            file.close()
+            return found
+        rings = header[BatchWord.POSITIONS :][: header[BatchWord.RINGS]].tolist()
+        kinds = rows["kind"][:count].tolist()
+        found.append((int(header[BatchWord.EPOCH]), int(header[BatchWord.SEQ]), kinds, rings))
+
+
+def forget(shard, tmp_path):
+    """Lose the shared memory, as a restart of the machine does."""
+    memory = fresh_memory(shard.config, tmp_path / "other-shm")
+    return ShardAlone(shard.config, memory, shard.index, shard.folder)
+
+
+def is_power(shard):
+    return shard.config.log.durability == "power"
+
+
+def test_a_first_start_begins_the_log_with_what_the_configuration_says(shard):
+    first = batches(shard)[0]
+    symbol = CommandKind.ADD_SYMBOL
+    assert first == (1, 1, [CommandKind.START, CommandKind.CAPACITY, symbol, symbol], [0, 0, 0])
+    book = shard.run().book
+    assert np.flatnonzero(book.symbols["is_defined"]).tolist() == [shard.index, shard.index + 2]
+
+
+def test_a_shard_that_comes_back_has_its_book_and_a_higher_epoch(shard):
+    before = replayed(shard)
+    reports = shard.reports()
+    assert shard.heads == [700, 500, 0]
+    again = shard.run()
+    last = batches(shard)[-1]
+    assert last == (2, before[1] + 1, [CommandKind.START], [700, 500, 0])
+    assert shard.words[ShardWord.EPOCH] == 2
+    assert shard.words[ShardWord.STATUS] == ProcessStatus.STOPPED
+    assert shard.words[ShardWord.RECOVERED_SEQ] == before[1] + 1
+    assert shard.words[ShardWord.LOG_BYTES] == shard.words[ShardWord.LOG_POSITION] * 8
+    assert (state_hash(again.book), *replayed(shard)[1:]) == replayed(shard)
+    assert replayed(shard)[2] == before[2] == len(reports)
+    assert shard.reports().tobytes() == reports.tobytes()
+
+
+def test_commands_that_were_published_and_not_logged_are_executed_once(shard):
+    shard.put(orders(300, shard.index, 1, 701), ring=0)
+    shard.put(orders(300, shard.index, 2, 501), ring=1)
+    shard.run()
+    assert shard.heads == [1000, 800, 0]
+    reports = shard.reports()
+    answered = reports[reports["inbound_seq"] != 0]
+    taken = answered[(answered["kind"] == ReportKind.NEW) | (answered["kind"] == 5)]
+    for session, count in ((1, 1000), (2, 800)):
+        numbers = taken["inbound_seq"][taken["session"] == session]
+        assert sorted(numbers.tolist()) == list(range(1, count + 1))
+    assert (np.diff(reports["report_seq"]) == 1).all()
+
+
+def test_slots_of_logged_commands_are_given_back_after_a_crash_before_their_release(shard):
+    """Killed between the append and the ring's position: the log has them, the ring still does."""
+    before = replayed(shard)
+    shard.memory.ring_headers[shard.index, 0, 16] = 650
+    shard.memory.ring_headers[shard.index, 1, 16] = 500
+    for word in (ShardWord.RELEASED_REPORT, ShardWord.RELEASED_POSITION, ShardWord.REPORT_SEQ):
+        shard.words[word] = 0
+    shard.run()
+    assert shard.heads == [700, 500, 0]
+    assert replayed(shard)[2] == before[2]
+    assert len(shard.reports()) == before[2]
+
+
+def test_with_new_shared_memory_the_rings_begin_at_0(shard, tmp_path):
+    before = replayed(shard)
+    reports = shard.reports()
+    base_ns = shard.words[ShardWord.BASE_NS]
+    fresh = forget(shard, tmp_path)
+    fresh.put(orders(20, shard.index, 3, 1), ring=1)
+    fresh.run()
+    assert batches(shard)[-2:] == [
+        (2, before[1] + 1, [CommandKind.START], [0, 0, 0]),
+        (2, before[1] + 2, [CommandKind.NEW] * 20, [0, 20, 0]),
+    ]
+    assert fresh.heads == [0, 20, 0]
+    assert fresh.words[ShardWord.BASE_NS] == base_ns
+    assert fresh.reports()[: len(reports)].tobytes() == reports.tobytes()
+
+
+def test_the_report_log_is_written_anew_where_it_is_gone(shard, tmp_path):
+    shard.run()
+    reports = shard.reports()
+    file = opened(shard, "reports")
+    content = file.read(0, int(shard.words[ShardWord.RELEASED_POSITION]))
+    file.segment_path(0).unlink()
+    fresh = forget(shard, tmp_path)
+    fresh.run()
+    assert fresh.reports().tobytes() == reports.tobytes()
+    assert file.read(0, len(content)) == content
+    file.close()
+
+
+def test_released_reports_are_not_touched_while_gateways_may_read_them(shard):
+    """A byte that is wrong in the released part stays; one behind it is made right."""
+    end = int(shard.words[ShardWord.RELEASED_POSITION])
+    path = shard.folder / f"shard-{shard.index}-reports-00000000.seg"
+    with path.open("r+b") as file:
+        for place in (end - 1, end + 3):
+            file.seek(HEADER_BYTES + place)
+            file.write(b"\xee")
+    shard.put(orders(5, shard.index, 1, 701))
+    shard.run()
+    with path.open("rb") as file:
+        file.seek(HEADER_BYTES + end - 1)
+        assert file.read(1) == b"\xee"
+        file.seek(HEADER_BYTES + end + 3)
+        assert file.read(1) != b"\xee"
+
+
+def test_events_of_market_data_are_in_the_ring_that_others_read(shard, tmp_path):
+    events = shard.memory.events[shard.index].copy()
+    last = int(shard.words[ShardWord.EVENT_SEQ])
+    assert last > len(events)
+    fresh = forget(shard, tmp_path)
+    again = fresh.run()
+    assert fresh.words[ShardWord.EVENT_SEQ] == last
+    assert fresh.memory.events[shard.index].tobytes() == events.tobytes()
+    assert again.book.events.ctypes.data == fresh.memory.events[shard.index].ctypes.data
+
+
+def test_it_begins_with_a_snapshot_and_needs_no_older_segment(shard, tmp_path):
+    for round_ in range(8):
+        shard.put(orders(5_000, shard.index, 1, 701 + 5_000 * round_))
+        shard.run()
+        if round_ == 4:
+            replica = Replica.open(shard.folder, shard.index)
+            replica.follow()
+            write_snapshot(shard.folder, replica, shard.config.venue.name)
+            gone = replica.log_bytes // SEGMENT_BYTES, replica.report_bytes // SEGMENT_BYTES
+            replica.close()
+    before = replayed(shard)
+    time_ns = int(shard.words[ShardWord.TIME_NS])
+    reports = shard.reports()
+    for kind, count in zip(("commands", "reports"), gone, strict=True):
+        assert count > 0
+        for index in range(count):
+            (shard.folder / f"shard-{shard.index}-{kind}-{index:08d}.seg").unlink()
+    fresh = forget(shard, tmp_path)
+    again = fresh.run()
+    assert fresh.words[ShardWord.SEQ] == before[1] + 1
+    assert fresh.words[ShardWord.RELEASED_REPORT] == len(reports)
+    check_invariants(again.book)
+    state = again.book.state[0]
+    state["seq"], state["time_ns"] = before[1], time_ns
+    assert state_hash(again.book) == before[0]
+
+
+# --- the log's end --------------------------------------------------------------------------------
+
+
+def commands_path(shard, index=0):
+    return shard.folder / f"shard-{shard.index}-commands-{index:08d}.seg"
+
+
+@pytest.mark.parametrize("keeps_memory", [True, False])
+@pytest.mark.parametrize("left", [8, 64, 2_000])
+def test_a_torn_tail_is_cut_and_told_of(shard, tmp_path, caplog, left, keeps_memory):
+    before = replayed(shard)
+    end = int(shard.words[ShardWord.LOG_BYTES])
+    # The batch that was being written when the process died: its beginning is there.
+    with commands_path(shard).open("r+b") as file:
+        file.seek(HEADER_BYTES)
+        whole = file.read(end)
+        file.seek(HEADER_BYTES + end)
+        file.write(whole[-3_000:][:left])
+    again = shard if keeps_memory else forget(shard, tmp_path)
+    again.run()
+    assert f"cut a torn tail: shard={shard.index} from_byte={end} bytes=" in caplog.text
+    assert replayed(shard)[1:] == (before[1] + 1, before[2])
+    data = commands_path(shard).read_bytes()[HEADER_BYTES:]
+    assert not any(data[int(again.words[ShardWord.LOG_BYTES]) :])
+
+
+def test_a_damaged_middle_stops_the_start_and_names_the_place(shard, caplog):
+    path = commands_path(shard)
+    with path.open("r+b") as file:
+        file.seek(HEADER_BYTES + 4_000)
+        file.write(b"\xff" * 16)
+    with pytest.raises(SystemExit):
+        shard.run()
+    assert shard.words[ShardWord.STATUS] == ProcessStatus.FAILED
+    assert f"{path} is damaged at byte" in caplog.text
+    assert "openoutcry journal cut" in caplog.text
+
+
+def test_a_lost_end_that_was_committed_is_no_torn_tail(shard, caplog):
+    """In the log alone it looks like one; the shared memory knows better."""
+    end = int(shard.words[ShardWord.LOG_BYTES])
+    with commands_path(shard).open("r+b") as file:
+        file.seek(HEADER_BYTES + end - 500)
+        file.write(bytes(500))
+    with pytest.raises(SystemExit):
+        shard.run()
+    assert f"the log was good up to byte {end} at least" in caplog.text
+
+
+def test_a_log_that_lacks_what_was_released_is_refused(shard, caplog):
+    shard.words[ShardWord.RELEASED_REPORT] += 1
+    with pytest.raises(SystemExit):
+        shard.run()
+    assert "has released 1 reports more than its log accounts for" in caplog.text
+
+
+# --- a configuration that changed -----------------------------------------------------------------
+
+
+def changed(shard, **fields):
+    """Return the shard with another configuration."""
+    config = msgspec.structs.replace(shard.config, **fields)
+    return ShardAlone(config, shard.memory, shard.index, shard.folder)
+
+
+def resized(shard, **sizes):
+    return changed(shard, capacity=msgspec.structs.replace(shard.config.capacity, **sizes))
+
+
+def test_a_start_logs_what_the_configuration_says_otherwise(shard):
+    open_orders = int(shard.run().book.state[0]["open_orders"])
+    symbols = [*shard.config.symbols, Symbol(name="S4"), Symbol(name="S5")]
+    mine = shard.index + 2
+    symbols[mine] = msgspec.structs.replace(symbols[mine], max_price="5")
+    other = resized(
+        changed(shard, symbols=tuple(symbols)), open_orders=10_000, symbols=9, levels=900
+    )
+    again = other.run()
+    last = batches(shard)[-1]
+    kinds = [
+        CommandKind.START,
+        CommandKind.CAPACITY,
+        CommandKind.ADD_SYMBOL,
+        CommandKind.ADD_SYMBOL,
+    ]
+    assert (last[0], last[2]) == (3, kinds)
+    book = again.book
+    assert (book.open_capacity, book.symbol_capacity, book.level_capacity) == (10_000, 9, 900)
+    assert book.symbols[mine]["price_max"] == 500
+    assert book.symbols[4 + shard.index]["is_defined"]
+    assert book.state[0]["open_orders"] == open_orders
+    check_invariants(book)
+    assert state_hash(book) == replayed(shard)[0]
+
+
+def test_sizes_that_do_not_hold_what_is_open_are_refused_before_they_are_logged(shard, caplog):
+    before = batches(shard)
+    with pytest.raises(SystemExit):
+        resized(shard, open_orders=3).run()
+    assert f"shard {shard.index} cannot have the configured sizes" in caplog.text
+    assert batches(shard) == before
+
+
+def test_another_segment_size_counts_for_a_new_log_only(shard):
+    other = ShardAlone(
+        with_log(shard.config, segment_bytes=4 << 20), shard.memory, shard.index, shard.folder
+    )
+    assert other.run().log.segment_bytes == SEGMENT_BYTES
+
+
+def test_another_venues_log_is_refused(shard, tmp_path, caplog):
+    with pytest.raises(SystemExit):
+        forget(changed(shard, venue=Venue(name="other")), tmp_path).run()
+    assert "belongs to the venue 'openoutcry', not to 'other'" in caplog.text
+
+
+# --- one writer -----------------------------------------------------------------------------------
+
+
+def test_a_log_that_another_process_writes_is_refused_naming_it(shard, caplog):
+    fd = lock_shard(shard.folder, shard.index)
+    with pytest.raises(SystemExit):
+        shard.run()
+    assert f"shard-{shard.index}.lock is held by process {os.getpid()}" in caplog.text
+    os.close(fd)
+    shard.run()
+
+
+def test_the_heart_beats_while_it_recovers(shard, monkeypatch):
+    """The supervisor takes a heartbeat that stands still for a hung process."""
+    seen: list[int] = []
+    follow = Replica.follow
+
+    def slow(self, **options):
+        if not seen:
+            assert shard.words[ShardWord.STATUS] == ProcessStatus.RECOVERING
+            first = int(shard.words[ShardWord.HEARTBEAT])
+            time.sleep(0.5)
+            seen.append(int(shard.words[ShardWord.HEARTBEAT]) - first)
+        return follow(self, **options)
+
+    monkeypatch.setattr(Replica, "follow", slow)
+    shard.run()
+    assert seen[0] >= 3
+
+
+# --- no durability --------------------------------------------------------------------------------
+
+
+def test_without_durability_there_is_no_log_and_no_coming_back(tmp_path, caplog):
+    config = small_config(durability="none")
+    shard = ShardAlone(config, fresh_memory(config, tmp_path / "shm"), 1, tmp_path)
+    shard.put(orders(50, 1, 1, 1))
+    assert shard.run().book.state[0]["open_orders"] > 0
+    assert len(shard.reports()) >= 50
+    assert not list(tmp_path.glob("*-commands-*"))
+    with pytest.raises(SystemExit):
+        shard.run()
+    assert "log.durability is none: what it held is lost" in caplog.text
+    with pytest.raises(SystemExit):
+        forget(shard, tmp_path).run()
+    assert "holds the log of shard 1, and log.durability none would not go on" in caplog.text
+
+
+# --- power ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def powered(tmp_path):
+    data = tmp_path / "data"
+    data.mkdir()
+    config = small_config(durability="power", group_commit_us=0)
+    alone = ShardAlone(config, fresh_memory(config, tmp_path / "shm"), 0, data)
+    alone.put(orders(200, 0, 1, 1))
+    alone.run()
+    return alone
+
+
+def test_a_failed_sync_stops_the_shard_and_the_next_one_cuts_what_it_covered(
+    powered, monkeypatch, caplog
+):
+    released = powered.reports()
+    synced = int(powered.words[ShardWord.SYNCED_BYTES])
+    assert synced == powered.words[ShardWord.LOG_BYTES]
+    sync_file = durable.sync_file
+    is_broken: list[bool] = []
+
+    def fail(fd, path):
+        if is_broken:
+            raise OSError(errno.EIO, "Input/output error")
+        sync_file(fd, path)
+
+    monkeypatch.setattr(journal, "sync_file", fail)
+    begin_ring = powered.memory.ring_headers[0, 0, TAIL_WORD]
+    start = journal.SegmentedFile.sync
+
+    def after_start(self, first, stop):
+        start(self, first, stop)
+        if self.name.endswith("commands") and stop > synced:
+            is_broken.append(True)
+
+    monkeypatch.setattr(journal.SegmentedFile, "sync", after_start)
+    powered.put(orders(100, 0, 1, 201))
+    with pytest.raises(SystemExit):
+        powered.run()
+    begun = int(powered.words[ShardWord.SYNCED_BYTES])
+    assert powered.words[ShardWord.STATUS] == ProcessStatus.FAILED
+    assert powered.words[ShardWord.SYNC_CUT] == begun + 1
+    assert powered.words[ShardWord.LOG_BYTES] > begun > synced
+    # Not one report of the 100 left, and their slots are theirs.
+    assert powered.words[ShardWord.RELEASED_REPORT] == len(released)
+    assert powered.heads[0] == begin_ring
+    assert "the log cannot be synced, the shard stops" in caplog.text
+    monkeypatch.undo()
+    powered.run()
+    assert "cut a torn tail" in caplog.text
+    assert powered.words[ShardWord.SYNC_CUT] == 0
+    assert powered.heads[0] == begin_ring + 100
+    epochs = [batch[0] for batch in batches(powered)]
+    assert epochs == sorted(epochs)
+    reports = powered.reports()
+    assert reports[: len(released)].tobytes() == released.tobytes()
+    fresh = reports[len(released) :]
+    taken = fresh[(fresh["kind"] == ReportKind.NEW) | (fresh["kind"] == ReportKind.REJECTED)]
+    assert taken["inbound_seq"].tolist() == list(range(201, 301))
+    assert replayed(powered)[2] == len(reports)
+
+
+def test_pages_that_a_start_is_not_sure_of_are_synced_before_its_epoch(
+    powered, tmp_path, monkeypatch
+):
+    """With the shared memory gone, what the last batch says was on the disk is all it knows."""
+    seen = []
+    sync = journal.SegmentedFile.sync
+
+    def note(self, first, stop):
+        if self.name.endswith("commands"):
+            seen.append((first, stop))
+        sync(self, first, stop)
+
+    end = int(powered.words[ShardWord.LOG_BYTES])
+    monkeypatch.setattr(journal.SegmentedFile, "sync", note)
+    forget(powered, tmp_path).run()
+    assert seen[0][0] < end
+    assert seen[0][1] == end
+    assert seen[1][0] == end
