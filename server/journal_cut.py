@@ -40,7 +40,7 @@ from openoutcry.server.sessions import (
     SEGMENT_MARK,
     SOURCE_ADMINISTRATIVE,
 )
-from openoutcry.server.shard_start import lock_shard
+from openoutcry.server.shard_guard import lock_shard
 from openoutcry.server.snapshots import SnapshotError, snapshots, verify_snapshot
 
 _ZEROS = bytes(1 << 20)
