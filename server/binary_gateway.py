@@ -50,7 +50,7 @@ class BinaryLink:
         self.number = 0
         self._departure: Trigger = "connection_lost"
         self.session = bs.BinarySession(
-            gateway.now_ms(), logon_timeout_ms=gateway.config.binary.logon_timeout_s * 1000
+            connection.opened_ms, logon_timeout_ms=gateway.config.binary.logon_timeout_s * 1000
         )
 
     def receive(self, payload: bytes) -> None:
@@ -98,6 +98,9 @@ class BinaryLink:
         """Look for the session, and have its credentials judged: in a thread where it takes a
         hash."""
         gateway = self.gateway
+        home = gateway.registry.home(request.session_id, PROTOCOL_BINARY)
+        if gateway.is_elsewhere(self.connection, home):
+            return None
         entry = gateway.binary.registry.find(request.session_id, PROTOCOL_BINARY)
         if entry is None or gateway.credentials.locks.is_locked(entry.number, gateway.now_ms()):
             return self._not_authorized()

@@ -118,19 +118,20 @@ def warnings_of(config: Config, cores: Sequence[int] | None = None) -> list[str]
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     found = []
     wanted = [(f"$.shards[{i}].core", shard.core) for i, shard in enumerate(config.shards)]
-    wanted.append(("$.gateway.core", config.gateway.core))
+    first = config.gateway.core
+    gateway_cores = [] if first is None else list(range(first, first + config.gateway.count))
+    wanted.extend(("$.gateway.core", core) for core in gateway_cores)
     for path, core in wanted:
         if isinstance(core, int) and cores and core not in cores:
             found.append(f"Core {core} is not available here; not pinned - at `{path}`")
-    if config.gateway.core is not None:
-        found.extend(
-            f"Core {shard.core} is the gateway's too: they will wait for each other"
-            f" - at `$.shards[{index}].core`"
-            for index, shard in enumerate(config.shards)
-            if shard.core == config.gateway.core
-        )
+    found.extend(
+        f"Core {shard.core} is the gateway's too: they will wait for each other"
+        f" - at `$.shards[{index}].core`"
+        for index, shard in enumerate(config.shards)
+        if shard.core in gateway_cores
+    )
     sessions = count_sessions(config)
-    if sessions > config.gateway.max_connections:
+    if sessions > config.gateway.max_connections * config.gateway.count:
         found.append(
             f"{sessions} sessions are configured: not all can be logged on at a time"
             " - at `$.gateway.max_connections`"
@@ -139,7 +140,7 @@ def warnings_of(config: Config, cores: Sequence[int] | None = None) -> list[str]
         found.append(
             "The configured sessions leave no room for dynamic ones - at `$.capacity.sessions`"
         )
-    polling = len(config.shards) + 1
+    polling = len(config.shards) + config.gateway.count
     if config.wait.mode == "spin" and cores and polling > len(cores):
         found.append(
             f"Spinning with {polling} processes on {len(cores)} cores starves them"

@@ -42,13 +42,19 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
     Attributes:
         row: the connection's row in the gateway's output buffers, or -1 when it was refused.
         session_number: the session's number, 0 before logon.
+        opened_ms: when it was accepted, UTC in ms since 1970.
+        is_handed: another gateway accepted it.
         message_log: takes every byte of the session, where one is asked for.
     """
 
     protocol: Protocol
 
-    def __init__(self, gateway: "Gateway") -> None:
+    def __init__(self, gateway: "Gateway", data: bytes = b"", opened_ms: int = 0) -> None:
+        """Make one; `data` was read since `opened_ms` where another gateway accepted it."""
         self.gateway = gateway
+        self.opened_ms = opened_ms or gateway.now_ms()
+        self.is_handed = opened_ms > 0
+        self._handed = data
         self.row = -1
         self.session_number = 0
         self.message_log: SessionLog | None = None
@@ -60,6 +66,8 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         self._is_stalled = False
         self._start = 0
         self._end = 0
+        # Where the frame begins that Python took last.
+        self._frame_start = 0
         config = gateway.config
         limits = config.fix if self.protocol == Protocol.FIX else config.binary
         # A message that is not whole stays in the buffer, and more is read behind it.
@@ -87,8 +95,15 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
             self.is_closed = True
             self.transport.abort()
             return
-        counters[GatewayCounter.CONNECTIONS_OPENED + self.protocol] += 1
+        if not self.is_handed:
+            counters[GatewayCounter.CONNECTIONS_OPENED + self.protocol] += 1
         self.opened()
+        if self._handed:
+            # What is read from now on comes behind it.
+            self._end = len(self._handed)
+            self._view[: self._end] = self._handed
+            self._handed = b""
+            self.gateway.loop.call_soon(self._go_on)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free the place; the session lives on."""
@@ -216,6 +231,28 @@ class Connection(asyncio.BufferedProtocol, abc.ABC):
         """Have all bytes logged from now on, after the first message and what came with it."""
         message_log.put(RECEIVED, first + self.buffer[self._start : self._end].tobytes())
         self.message_log = message_log
+
+    # --- to another gateway -----------------------------------------------------------------------
+
+    @property
+    def logon_deadline_ms(self) -> int:
+        """Until when the Logon is awaited, UTC in ms since 1970."""
+        config = self.gateway.config
+        limits = config.fix if self.protocol == Protocol.FIX else config.binary
+        return self.opened_ms + limits.logon_timeout_s * 1000
+
+    def first_bytes(self) -> bytes:
+        """Return the frame just taken, and everything read behind it."""
+        return self.buffer[self._frame_start : self._end].tobytes()
+
+    def duplicate(self) -> int:
+        """Return another descriptor of the socket, the caller's to close."""
+        return os.dup(self._fd)
+
+    def let_go(self) -> None:
+        """Leave the socket to whoever has a duplicate of it."""
+        self.is_closed = self._is_gone = True
+        self.transport.abort()
 
     @abc.abstractmethod
     def receive(self, start: int, end: int) -> tuple[int, int]:
@@ -345,15 +382,12 @@ class FixConnection(Connection):
 
     protocol = Protocol.FIX
 
-    def __init__(self, gateway: "Gateway") -> None:
-        super().__init__(gateway)
+    def __init__(self, gateway: "Gateway", data: bytes = b"", opened_ms: int = 0) -> None:
+        super().__init__(gateway, data, opened_ms)
         self.session: FixSession | None = None
-        self._logon_deadline_ms = 0
 
     def opened(self) -> None:
-        """Await the Logon."""
-        timeout_ms = self.gateway.config.fix.logon_timeout_s * 1000
-        self._logon_deadline_ms = self.gateway.now_ms() + timeout_ms
+        """Await the Logon; `poll` sees to its time."""
 
     def receive(self, start: int, end: int) -> tuple[int, int]:
         """Run the FIX kernel."""
@@ -376,7 +410,7 @@ class FixConnection(Connection):
         """Give a frame to the session; the first one must be a Logon."""
         end = int(self.gateway.fix_fields[0]["frame_end"])
         frame = self.buffer[self._start : end].tobytes()
-        self._start = end
+        self._frame_start, self._start = self._start, end
         if self.session is not None:
             self.session.receive(frame)
         else:
@@ -395,7 +429,7 @@ class FixConnection(Connection):
         """Close a connection that sends no Logon; else the session looks at its timers."""
         if self.session is not None:
             self.session.poll(now_ms)
-        elif now_ms >= self._logon_deadline_ms and not self.is_held:
+        elif now_ms >= self.logon_deadline_ms and not self.is_held:
             self.close("no Logon received in time", is_error=True)
 
     def log_out(self, text: str) -> None:
@@ -411,8 +445,8 @@ class BinaryConnection(Connection):
 
     protocol = Protocol.BINARY
 
-    def __init__(self, gateway: "Gateway") -> None:
-        super().__init__(gateway)
+    def __init__(self, gateway: "Gateway", data: bytes = b"", opened_ms: int = 0) -> None:
+        super().__init__(gateway, data, opened_ms)
         self.link: BinaryLink
 
     def opened(self) -> None:
@@ -432,7 +466,7 @@ class BinaryConnection(Connection):
             self.link.too_long(length)
             return
         payload = self.buffer[start + 4 : start + 4 + length].tobytes()
-        self._start = start + 4 + length
+        self._frame_start, self._start = start, start + 4 + length
         self.link.receive(payload)
 
     def lost(self) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import fcntl
 import hashlib
 import hmac
 import json
@@ -10,6 +11,8 @@ import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from openoutcry.server.durable import write_durably
 
 log = logging.getLogger(__name__)
 
@@ -155,37 +158,31 @@ class CredentialFile:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / FILE_NAME
-        self._hashes: dict[str, str] = {}
-        if self._path.exists():
-            self._hashes = {
-                str(key): str(text) for key, text in json.loads(self._path.read_bytes()).items()
-            }
+        self._hashes = self._read()
+
+    def _read(self) -> dict[str, str]:
+        if not self._path.exists():
+            return {}
+        return {str(key): str(text) for key, text in json.loads(self._path.read_bytes()).items()}
 
     def get(self, key: str) -> str | None:
         """Return a session's hash, or None where its client has set no password."""
         return self._hashes.get(key)
 
     def put(self, key: str, hashed: str) -> None:
-        """Keep a hash, on the disk before this returns.
+        """Keep a hash, on the disk before this returns, beside those that other gateways keep.
 
         Raises:
             OSError: It could not be written; the old password stays.
         """
-        hashes = {**self._hashes, key: hashed}
-        temporary = self._path.with_suffix(".new")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(fd, "w") as file:
-            os.fchmod(fd, 0o600)
-            json.dump(hashes, file, indent=1)
-            file.flush()
-            os.fsync(fd)
-        temporary.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
+        lock = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            os.fsync(folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            hashes = {**self._read(), key: hashed}
+            write_durably(self._path, json.dumps(hashes, indent=1).encode(), mode=0o600)
+            self._hashes = hashes
         finally:
-            os.close(folder)
-        self._hashes = hashes
+            os.close(lock)
 
 
 class Locks:

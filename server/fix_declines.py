@@ -58,13 +58,22 @@ class FixDeclines:
         if message.msg_type == "H":
             return
         msg_type = _type_of_report(message)
-        account = self._gateway.accounts.numbers.get(message.get(1) or b"", 0)
-        for receiver in copies_of(self._gateway, session, account):
+        gateway = self._gateway
+        account = gateway.accounts.numbers.get(message.get(1) or b"", 0)
+        elsewhere: set[int] = set()
+        for receiver in copies_of(gateway, session, account):
+            if receiver.entry.home != gateway.number:
+                elsewhere.add(receiver.entry.home)
+                continue
             version = receiver.version
             body = self._report(session, version, message, declined)
             mark = fitting(version, msg_type, [(797, b"Y")])
             send(receiver, msg_type, [*body, *mark])
             receiver.act([])
+        # The session's gateway tells the others, they nobody.
+        is_first = int(gateway.index.rows[session]["home"]) == gateway.number
+        if elsewhere and is_first and gateway.neighbours is not None:
+            gateway.neighbours.tell_decline(elsewhere, session, message, declined)
 
     def _report(
         self, session: int, version: Version, message: Message, declined: Declined
@@ -77,7 +86,7 @@ class FixDeclines:
             kind = ReportKind.STATUS if message.msg_type == "H" else ReportKind.REJECTED
             fields = self.no_order(session, version, message, kind, declined)
         body = fitting(version, msg_type, fields)
-        owner = self._gateway.fix.by_number.get(session)
+        owner = self._gateway.fix.of_number(session)
         if owner is not None:
             own = version_of_message(owner, message)
             body += parties_in(message, own, version, msg_type)

@@ -404,6 +404,14 @@ class FixSessions:
             session = self.by_number[entry.number] = FixSession(self.gateway, entry)
         return session
 
+    def of_number(self, number: int) -> FixSession | None:
+        """Return a FIX session by its number, whichever gateway is its home."""
+        if number not in self.by_number and 0 < number <= len(self.registry):
+            entry = self.registry[number]
+            if entry.protocol == PROTOCOL_FIX:
+                self.by_number[number] = FixSession(self.gateway, entry)
+        return self.by_number.get(number)
+
     def held(self) -> Iterator[tuple[int, tuple[int, int]]]:
         """Yield (session, (first number that a throttle holds, number due next to the client when
         it began to hold))."""

@@ -22,6 +22,7 @@ from openoutcry.server.credentials import (
     judge,
 )
 from openoutcry.server.registry import SessionEntry
+from openoutcry.server.sessions import PROTOCOL_FIX
 
 if TYPE_CHECKING:
     from openoutcry.server.connection import FixConnection
@@ -127,7 +128,12 @@ class LogonDesk:
         elif begin_string not in _BEGIN_STRINGS:
             connection.close(f"Logon with an unknown BeginString {begin_string!r}", is_error=True)
         else:
-            session = self._sessions.find(message.get(49) or b"", begin_string)
+            comp_id = message.get(49) or b""
+            name = comp_id.decode("ascii", "replace")
+            home = self._gateway.registry.home(name, PROTOCOL_FIX, begin_string.decode())
+            if self._gateway.is_elsewhere(connection, home):
+                return None
+            session = self._sessions.find(comp_id, begin_string)
             if session is not None:
                 return session
             text = begin_string.decode()

@@ -47,6 +47,7 @@ from openoutcry.server.fix_gateway import FixSessions
 from openoutcry.server.fix_logon import Credentials
 from openoutcry.server.gate import Gate
 from openoutcry.server.gateway_recovery import GatewayRecovery, Stopped, await_shards
+from openoutcry.server.handoff import Neighbours
 from openoutcry.server.inbound_binary import receive_binary
 from openoutcry.server.inbound_fix import COMP_ID, receive_fix
 from openoutcry.server.journal import SegmentedFile, owner_of
@@ -167,6 +168,8 @@ class Gateway:
         self.binary = BinarySessions(self, registry)
         self.departures = Departures(self)
         self.orders = Orders(self)
+        #: The other gateways, where there are any and while this one serves.
+        self.neighbours: Neighbours | None = None
         self.recv_ns = 0
         self.stalled: deque[Connection] = deque()
         self.connections: list[Connection | None] = [None] * config.gateway.max_connections
@@ -283,6 +286,24 @@ class Gateway:
         self._open[connection] = None
         self._out_used[connection.row] = 0
         self.metrics.counters[GatewayCounter.CONNECTIONS + connection.protocol] += 1
+        return True
+
+    def make_connection(self, protocol: Protocol, data: bytes, opened_ms: int) -> Connection:
+        """Return a connection that another gateway accepted, and read `data` from."""
+        kind = FixConnection if protocol == Protocol.FIX else BinaryConnection
+        return kind(self, data, opened_ms)
+
+    def is_elsewhere(self, connection: Connection, home: int) -> bool:
+        """Hand a connection to the gateway of its session, unless it is this one.
+
+        Its first message was just taken. Returns whether it is of no concern here any more.
+        """
+        if home == self.number:
+            return False
+        if connection.is_handed or self.neighbours is None:
+            connection.close(f"its session belongs to gateway {home}", is_error=True)
+        else:
+            self.neighbours.hand_over(connection, home, connection.first_bytes())
         return True
 
     def unregister(self, connection: Connection) -> None:
@@ -515,6 +536,9 @@ class Gateway:
                     lambda: BinaryConnection(self), sock=binary_socket, backlog=_BACKLOG
                 )
             )
+        if self.config.gateway.count > 1:
+            self.neighbours = Neighbours(self, self.memory.path.parent)
+            self.neighbours.listen()
         self.drain()
         self.words[GatewayWord.PID] = os.getpid()
         self.words[GatewayWord.STATUS] = ProcessStatus.RUNNING
@@ -528,6 +552,8 @@ class Gateway:
         self.is_stopping = True
         for server in servers:
             server.close()
+        if self.neighbours is not None:
+            self.neighbours.close()
         await self._log_everybody_out()
         self.write_checkpoint()
         if self.gate is not None:
@@ -607,20 +633,21 @@ def run_process(
     fix_socket: socket.socket | None,
     binary_socket: socket.socket | None,
     parent: int,
+    number: int = 0,
 ) -> None:
-    """Be the gateway's process (called in the child)."""
+    """Be the process of a gateway (called in the child)."""
     die_with_parent(parent)
-    process_name("oo-gateway-0")
+    process_name(f"oo-gateway-{number}")
     # The supervisor tells when to stop; a terminal's Ctrl-C reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if config.gateway.core is not None:
-        pin(config.gateway.core)
+        pin(config.gateway.core + number)
     else:
         # On a shard's core it would wait for answers from a process that waits for the core.
         pinned = shard_cores(config, available_cores())
         keep_off([core for core in pinned if core is not None])
-    gateway = Gateway(config, memory, data_dir)
+    gateway = Gateway(config, memory, data_dir, number)
     gateway.words[GatewayWord.PID] = os.getpid()
     gateway.words[GatewayWord.STATUS] = ProcessStatus.RECOVERING
     with contextlib.suppress(Stopped):

@@ -13,6 +13,7 @@ import numpy as np
 
 from openoutcry.engine.enums import CommandKind, RejectReason, Side
 from openoutcry.engine.records import COMMAND
+from openoutcry.engine.state import ShardWord
 from openoutcry.protocol.binary import messages as bm
 from openoutcry.protocol.binary.enums import RejectReason as WireReason
 from openoutcry.protocol.fix.message import Message
@@ -39,8 +40,8 @@ class Orders:
     def __init__(self, gateway: "Gateway") -> None:
         self._gateway = gateway
         self._fix = FixRequests(gateway, self)
-        #: (shard, command) in the order of arrival; while there are any, no connection is read.
-        self.waiting: deque[tuple[int, Any]] = deque()
+        #: Shard → commands that its ring has no room for, in the order of arrival.
+        self.waiting: dict[int, deque[Any]] = {}
 
     # --- FIX --------------------------------------------------------------------------------------
 
@@ -57,6 +58,10 @@ class Orders:
             row: the REPORT itself; the next one overwrites it.
         """
         self._fix.take_report(shard, position, row)
+
+    def copy_decline(self, session: int, message: Message, declined: Declined) -> None:
+        """Tell this gateway's drop copies of what a session, of any gateway, was declined."""
+        self._fix.copy_decline(session, message, declined)
 
     # --- binary -----------------------------------------------------------------------------------
 
@@ -97,7 +102,9 @@ class Orders:
             row["side"] = message.side
             row["tif"] = message.tif
             row["account"] = self.account(message.account.encode())
-        return self._gateway.config.shard_of(message.symbol), row
+        shard = self._gateway.config.shard_of(message.symbol)
+        self.check_shard(shard, message.symbol)
+        return shard, row
 
     def _as_fix(self, message: "bm.NewOrder | bm.Cancel | bm.Replace") -> Message:
         """Return what a drop copy is to tell of a message, as FIX fields."""
@@ -137,24 +144,39 @@ class Orders:
             raise Declined(RejectReason.UNKNOWN_ACCOUNT, f"unknown account {text}")
         return number
 
+    def is_down(self, shard: int) -> bool:
+        """Tell whether a shard takes no orders, since it is being restarted."""
+        return bool(self._gateway.memory.shards[shard, ShardWord.IS_DOWN])
+
+    def check_shard(self, shard: int, symbol: int) -> None:
+        """Raise Declined where the shard of a symbol is down."""
+        if self.is_down(shard):
+            name = self._gateway.symbols.definitions[symbol].name
+            text = f"{name} cannot be traded now: its shard is being restarted"
+            raise Declined(RejectReason.SHARD_DOWN, text)
+
     def put(self, shard: int, row: Any) -> None:
         """Hand a command to a shard, or keep it until the ring has room."""
         if row["inbound_seq"]:
             note_command(self._gateway.routes, int(row["session"]), shard, int(row["inbound_seq"]))
-        self.waiting.append((shard, row))
+        self.waiting.setdefault(shard, deque()).append(row)
         self.flush()
 
     def flush(self) -> bool:
-        """Write what waits into the rings; return False where something still has to wait."""
+        """Write what waits into the rings.
+
+        Returns False where something still has to wait for a shard that runs: no connection is read
+        until it is written. What waits for a shard that is down keeps nobody: the orders that come
+        behind it are declined.
+        """
         routes = self._gateway.routes
         mask = routes.commands.shape[2] - 1
-        while self.waiting:
-            shard, row = self.waiting[0]
-            if not has_room_for(routes, shard):
-                break
-            tail = int(routes.tails[shard])
-            routes.commands[shard, routes.ring, tail & mask] = row
-            routes.tails[shard] = tail + 1
-            self.waiting.popleft()
+        for shard, rows in list(self.waiting.items()):
+            while rows and has_room_for(routes, shard):
+                tail = int(routes.tails[shard])
+                routes.commands[shard, routes.ring, tail & mask] = rows.popleft()
+                routes.tails[shard] = tail + 1
+            if not rows:
+                del self.waiting[shard]
         publish_commands(routes, self._gateway.recv_ns)
-        return not self.waiting
+        return all(self.is_down(shard) for shard in self.waiting)

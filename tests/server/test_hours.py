@@ -39,6 +39,7 @@ class Venue:
             for number, schedule in enumerate(schedules, 1)
         ]
         self.sessions: Any = MagicMock(registry=self.entries)
+        self.sessions.gateway.number = 0
         live, away = MagicMock(), MagicMock(connection=None)
         self.sessions.by_number = {1: live, 2: away, 3: MagicMock(), 4: MagicMock()}
         self.hours = Hours(self.sessions, ms(start))

@@ -28,6 +28,7 @@ class Desk:
         self.session: Any = MagicMock(entry=self.entry, number=1, comp_id="ME", connection=None)
         self.sessions: Any = MagicMock()
         self.sessions.gateway.config = Config()
+        self.sessions.gateway.is_elsewhere.return_value = False
         self.sessions.gateway.now_ms.return_value = 1000
         self.sessions.gateway.loop.call_soon_threadsafe = lambda call, done: call(done)
         self.sessions.hours.closed_text.return_value = ""
