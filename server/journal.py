@@ -416,6 +416,7 @@ class Preparer:
         self._cores = cores
         self._targets: list[tuple[SegmentedFile, int]] = []
         self._wanted: dict[str, int] = {}
+        self._kept: dict[str, int] = {}
         self._min_free_bytes = min_free_bytes
         self._event = threading.Event()
         self._is_stopping = False
@@ -431,14 +432,20 @@ class Preparer:
         """Start the thread."""
         self._thread.start()
 
-    def wake(self, positions: dict[str, int]) -> None:
-        """Tell how far each file has been written, in bytes."""
-        behind = False
+    def wake(self, positions: dict[str, int], kept: dict[str, int] | None = None) -> None:
+        """Tell how far each file has been written, in bytes, and from where on it stays mapped.
+
+        Unmapping waits for a segment that is just being allocated, so it is the thread's, too.
+        """
+        is_due = False
         for file, ahead in self._targets:
             end = positions[file.name] + ahead
             self._wanted[file.name] = end
-            behind = behind or file.mapped_bytes < end
-        if behind:
+            is_due = is_due or file.mapped_bytes < end
+            if kept is not None:
+                self._kept[file.name] = kept[file.name]
+                is_due = is_due or file.first_byte + file.segment_bytes <= kept[file.name]
+        if is_due:
             self._event.set()
 
     def has_room(self, file: SegmentedFile, size: int) -> bool:
@@ -464,6 +471,7 @@ class Preparer:
                             log.error("no new segment: file=%s reason=%s", file.name, error)
                         self.failed = True
                         break
+                file.drop_below(self._kept.get(file.name, 0))
 
     def stop(self) -> None:
         """End the thread."""
