@@ -54,6 +54,7 @@ _INBOUND = _fields["inbound_seq"][1] // 8
 _PRICE = _fields["price_ticks"][1] // 8
 _ID = _fields["id0"][1] // 8
 _ORIG = _fields["orig0"][1] // 8
+_RING_NS = _fields["ring_ns"][1] // 8
 
 #: Words of a plan: orders sent and cancelled, commands sent, and since when at the present pace.
 _NEW, _GONE, _SENT, _PACED, _SINCE_NS, _BELL = range(6)
@@ -110,6 +111,7 @@ def feed(
                 row[_PRICE] = _MIDDLE + (1 + depth if side else -depth)
                 row[_ID] = 2 * number
             row[_INBOUND] = plan[_SENT]
+            row[_RING_NS] = now
             tail += 1
             if fill and plan[_NEW] >= fill:
                 break
@@ -124,7 +126,7 @@ class Feeder:
     def __init__(self, memory: VenueMemory) -> None:
         common: dict[str, Any] = {"session": 1, "epoch": 1, "account": 1, "qty_lots": 100}
         sides = [new_orders(1, side=side, id0=1, **common) for side in (Side.BUY, Side.SELL)]
-        self._orders = as_words(np.concatenate(sides)).copy()
+        self._orders = np.concatenate([as_words(side) for side in sides])
         self._cancel = as_words(cancels(1, id0=1, orig0=1, **common))[0].copy()
         self._plan = np.zeros(6, np.int64)
         self._header = int(memory.ring_headers[0, 0].ctypes.data)
