@@ -114,9 +114,12 @@ class Answers:
         a crash."""
         return self._done_from
 
-    def settle(self, session: int) -> None:
+    def settle(self, session: int, next_in: int) -> None:
         """Forget from where on the index tells of a session, unless its client is still to send
         again what was answered; to be called when nothing else is owed to it."""
+        if session in self._done and not self.is_repeating(session, next_in):
+            # It filled the gap without them.
+            del self._done[session]
         if session not in self._done and session not in self.waiting():
             self._done_from.pop(session, None)
 

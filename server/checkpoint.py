@@ -99,7 +99,7 @@ def capture(gateway: "Gateway") -> Checkpoint:
         answers.give_up_below(session, int(expected[session]))
     for session, first_out in list(answers.told_from().items()):
         if expected[session] == rows["next_in"][session]:
-            answers.settle(session)
+            answers.settle(session, int(expected[session]))
         if session in answers.told_from():
             scan_from[session] = min(scan_from[session], first_out)
     made = Checkpoint.empty(len(rows), len(gateway.positions))

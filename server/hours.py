@@ -76,10 +76,11 @@ class Hours:
         """Begin the numbers anew of those sessions whose reset was due while no gateway ran."""
         self._take_in(now_ms)
         rows = self._sessions.gateway.index.rows
-        for state in self._states.values():
-            if state.reset_at is None:
+        for schedule, state in self._states.items():
+            reset_at = last_reset(schedule, _datetime(now_ms))
+            if reset_at is None:
                 continue
-            reset_ms = int(state.reset_at.timestamp() * 1000)
+            reset_ms = int(reset_at.timestamp() * 1000)
             late = [n for n in state.members if 0 < rows[n]["epoch_ms"] < reset_ms]
             for number in late:
                 self._sessions.reset(number)

@@ -191,7 +191,8 @@ class Inbound:
         """Do nothing: any message has stopped the timer."""
 
     def _on_test_request(self, message: Message, now_ms: int) -> None:
-        self._core.send("0", [(112, message.get(112) or b"")], now_ms)
+        fields = [(112, message.get(112) or b"")]
+        self._core.send("0", fields, now_ms, answers=message.seq_num or 0)
 
     def _on_resend_request(self, message: Message, now_ms: int) -> None:
         core = self._core

@@ -164,7 +164,7 @@ class LogonExchange:
         before_reply = core.state.next_out
         if status is not None:
             fields = self._fields(is_reset=is_reset, status=status, asked_by=logon)
-            self._send(fields, now_ms)
+            self._send(fields, now_ms, answers=number)
         event = LoggedOn(core.heartbeat_s, is_reset, status_of(logon), text_of(logon))
         core.events.append(event)
         if number > expected:
@@ -198,8 +198,9 @@ class LogonExchange:
             asked_by=asked_by,
         )
 
-    def _send(self, fields: list[tuple[int, bytes]], now_ms: int) -> None:
-        self._core.send("A", fields, now_ms, agreed=self._core.config.logon_fields)
+    def _send(self, fields: list[tuple[int, bytes]], now_ms: int, *, answers: int = 0) -> None:
+        agreed = self._core.config.logon_fields
+        self._core.send("A", fields, now_ms, agreed=agreed, answers=answers)
 
     def on_reset_logon(self, message: Message, now_ms: int) -> None:
         """Begin both directions again at 1, at the peer's wish or as the answer to ours."""
@@ -225,4 +226,4 @@ class LogonExchange:
         core.reset_in()
         core.state.next_in = 2
         core.heartbeat_s = as_int(message.get(108)) or 0
-        self._send(self._fields(is_reset=True, asked_by=message), now_ms)
+        self._send(self._fields(is_reset=True, asked_by=message), now_ms, answers=1)

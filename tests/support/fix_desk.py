@@ -28,6 +28,10 @@ class Loop:
         assert delay_s > 0
         self._due.append((function, arguments))
 
+    def call_soon(self, function: Any, *arguments: Any) -> None:
+        """Note a call."""
+        self._due.append((function, arguments))
+
     def run(self) -> int:
         """Call until nothing is due; return how many calls that took."""
         calls = 0
