@@ -69,3 +69,20 @@ def test_engine_writes_every_scenario_and_the_worst(tmp_path: Path) -> None:
     assert figures["scenarios"]["shallow"]["messages"] == 2000
     assert figures["scenarios"]["shallow"]["latency_ns"]["p50"] > 0
     assert output.startswith("shallow")
+
+
+def test_snapshot_has_a_shard_and_its_follower_work(tmp_path: Path) -> None:
+    size = ("--orders", "3000", "--finished", "500", "--rate", "20000")
+    output, figures = run(
+        tmp_path,
+        *("snapshot", *size, "--snapshots", "2", "--seconds", "0.2", "--dir", str(tmp_path)),
+    )
+    assert len(figures["all"]) == 2
+    seqs = [row["seq"] for row in figures["all"]]
+    assert 3_000 < seqs[0] < seqs[1]
+    assert 0 < figures["snapshot_s"] < 10
+    assert 50_000 < figures["bytes"] < 500_000
+    assert figures["rate_reached"] > 10_000
+    assert figures["stall_ms"] > 0 < figures["stall_ms_without"]
+    assert f"file system {figures['file_system']}" in output
+    assert [path.name for path in tmp_path.iterdir()] == ["figures.json"]
