@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 import tempfile
+from array import array
 from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -121,9 +122,9 @@ class Neighbours:
         fds = [connection.duplicate()]
         try:
             fds.append(_file_of(data))
-            socket.send_fds(
-                self._socket, [msgspec.json.encode(note)], fds, 0, str(self._path(home))
-            )
+            files = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", fds))
+            # Not socket.send_fds: it passes over the address.
+            self._socket.sendmsg([msgspec.json.encode(note)], [files], 0, str(self._path(home)))
         except OSError as error:
             if error.errno in _LATER:
                 gateway.loop.call_later(_RETRY_S, self._try_to_hand_over, connection, home, data)
