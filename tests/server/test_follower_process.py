@@ -35,7 +35,7 @@ CONFIG = Config(
 
 def be_follower(*args: Any) -> None:
     """Be a follower of the build for crash tests (in a child)."""
-    faults.IS_TEST_BUILD = True
+    vars(faults)["IS_TEST_BUILD"] = True
     run_process(*args)
 
 
@@ -60,6 +60,9 @@ class Processes:
         process = self.running.pop(index)
         process.join(20)
         assert process.exitcode == status
+
+    def wait_for_word(self, index: int, word: ShardWord, value: int) -> None:
+        wait_for(lambda: self.memory.shards[index, word] == value, 30)
 
     def check(self, index: int) -> None:
         """Compare every snapshot there is, and what follows from it, with a clean replay."""
@@ -90,8 +93,8 @@ def test_two_followers_stop_in_good_order_with_a_last_snapshot(processes: Proces
         processes.start(index)
         processes.shards[index].trade(300 + index)
     rows = processes.memory.shards
-    for row in rows:
-        wait_for(lambda row=row: row[ShardWord.FOLLOWER_STATUS] == ProcessStatus.RUNNING, 30)
+    for index in range(2):
+        processes.wait_for_word(index, ShardWord.FOLLOWER_STATUS, ProcessStatus.RUNNING)
     for index, process in processes.running.items():
         assert rows[index, ShardWord.FOLLOWER_PID] == process.pid
         comm = Path(f"/proc/{process.pid}/comm")
