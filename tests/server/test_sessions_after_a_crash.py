@@ -20,6 +20,7 @@ from openoutcry.protocol.fix.stamps import format_utc_ms
 from openoutcry.protocol.fix.store import seal
 from openoutcry.server.binary_gateway import BinaryLink
 from openoutcry.server.checkpoint import CONNECTED
+from openoutcry.server.fix_gateway import FixSession
 from openoutcry.server.session_settings import CancelOnDisconnect, Schedule, Session, Throttle
 
 A, THROTTLED, BINARY, DAILY = 1, 2, 3, 4
@@ -64,11 +65,13 @@ class Client:
         self.venue, self.name = venue, name
         self.next_out = 1
         self.sent: dict[int, str] = {}
+        self.session: FixSession
 
     def log_on(self, body: str = "35=A|98=0|108=30|") -> list[Message]:
         """Log on; return what comes of it."""
-        session = self.session = self.venue.gateway.fix.find(self.name.encode(), b"FIX.4.4")
+        session = self.venue.gateway.fix.find(self.name.encode(), b"FIX.4.4")
         assert session is not None
+        self.session = session
         self.connection = Connection()
         self.venue.gateway.connections[5] = self.connection  # type: ignore[call-overload]
         session.attach(
