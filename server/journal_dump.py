@@ -21,7 +21,7 @@ from openoutcry.server.journal_folder import (
     running_pid,
     session_numbers,
     shard_option,
-    symbol_number,
+    symbol_numbers,
 )
 from openoutcry.server.journal_names import Names
 from openoutcry.server.journal_records import (
@@ -146,7 +146,7 @@ def dump(
     if cl_ord_id is not None and not 1 <= len(cl_ord_id) <= CL_ORD_ID_MAX:
         raise click.UsageError(f"a ClOrdID has 1 to {CL_ORD_ID_MAX} characters")
     wanted = Filter(
-        symbols=None if symbol is None else [symbol_number(names, symbol)],
+        symbols=None if symbol is None else symbol_numbers(names, symbol),
         accounts=None if account is None else account_numbers(names, account),
         sessions=None if session is None else session_numbers(names, session),
         cl_ord_id=None if cl_ord_id is None else cl_ord_id.encode(),

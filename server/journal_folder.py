@@ -1,13 +1,16 @@
 """What the tools over a data directory have in common: which one, which shards, which names."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from openoutcry.server.journal_names import Names, UnknownNameError, numbers_of
+from openoutcry.server.config import decimal_parts
+from openoutcry.server.directory import DirectoryError, read_directory
+from openoutcry.server.journal_names import Names, Units, UnknownNameError, numbers_of
 from openoutcry.server.log_reader import shards_in
 
 folder_argument = click.argument(
@@ -55,18 +58,33 @@ def only_shard(folder: Path, shard: int | None, option: str) -> int:
 
 
 def read_names(folder: Path) -> Names:
-    """Return what the directory says; nothing where there is none."""
-    del folder
-    return Names()
+    """Return what the directory says; where there is none, or it is damaged, numbers have to do."""
+    try:
+        content = read_directory(folder)
+    except (DirectoryError, OSError) as error:
+        click.echo(f"numbers are shown in place of names: {error}", err=True)
+        return Names()
+    units = {}
+    for symbol in content.symbols:
+        tick, lot = decimal_parts(symbol.tick), decimal_parts(symbol.lot)
+        units[symbol.number] = Units(symbol.name, *tick, *lot)
+    often = Counter(session.name for session in content.sessions)
+    sessions = {}
+    for session in content.sessions:
+        full = f"{session.begin_string or session.protocol}:{session.name}"
+        sessions[session.number] = session.name if often[session.name] == 1 else full
+    return Names(
+        symbols=units,
+        sessions=sessions,
+        accounts={n: content.account_name(n) for n in range(1, len(content.accounts))},
+        firms={record.number: name for name, record in content.firms.items()},
+    )
 
 
-def symbol_number(names: Names, text: str) -> int:
-    """Return a symbol's number by its name, or by the number itself.
-
-    Raises:
-        click.ClickException: there is no such symbol.
-    """
-    return _numbers("symbol", text, {n: units.name for n, units in names.symbols.items()})[0]
+def symbol_numbers(names: Names, text: str) -> list[int]:
+    """Return the numbers of a symbol (it has another one for each tick and lot that it had), or the
+    number that is given. Raises click.ClickException."""
+    return _numbers("symbol", text, {n: units.name for n, units in names.symbols.items()})
 
 
 def account_numbers(names: Names, text: str) -> list[int]:
@@ -75,8 +93,11 @@ def account_numbers(names: Names, text: str) -> list[int]:
 
 
 def session_numbers(names: Names, text: str) -> list[int]:
-    """Return the numbers of the sessions of one name. Raises click.ClickException."""
-    return _numbers("session", text, names.sessions)
+    """Return the numbers of the sessions of a name, in any protocol and version, or of one as it is
+    shown. Raises click.ClickException."""
+    plain = {n: name.partition(":")[2] or name for n, name in names.sessions.items()}
+    known = names.sessions if text in names.sessions.values() else plain
+    return _numbers("session", text, known)
 
 
 def _numbers(what: str, text: str, names: Any) -> list[int]:

@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from openoutcry.engine.recovery import ReplayExit
+from openoutcry.server.directory import FILE_NAME, DirectoryError, read_directory
 from openoutcry.server.journal_folder import (
     chosen_shards,
     folder_argument,
@@ -70,7 +71,28 @@ def check_folder(folder: Path, shard: int | None = None) -> list[Finding]:
             _check_reports(folder, number, end, good, findings.append)
     if shard is None:
         check_gateways(folder, findings.append)
+        _check_directory(folder, findings.append)
     return findings
+
+
+def _check_directory(folder: Path, tell: Callable[[Finding], None]) -> None:
+    path = folder / FILE_NAME
+    if not path.exists():
+        tell(Finding(FILE_NAME, NOTE, "missing: numbers have no names", str(path)))
+        return
+    try:
+        content = read_directory(folder)
+    except DirectoryError as error:
+        tell(Finding(FILE_NAME, DAMAGED, str(error), str(path)))
+        return
+    text = (
+        f"venue {content.venue}: {len(content.symbols)} symbols, {len(content.firms)} firms, "
+        f"{len(content.accounts) - 1} accounts, {len(content.sessions)} sessions"
+    )
+    tell(Finding(FILE_NAME, OK, text))
+    if content.torn:
+        text = f"its last {content.torn} bytes are no whole line: the next writer cuts them off"
+        tell(Finding(FILE_NAME, NOTE, text, str(path)))
 
 
 def _check_snapshots(folder: Path, shard: int, tell: Callable[[Finding], None]) -> list[LogStart]:

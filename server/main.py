@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "admin": ("openoutcry.server.main:admin", "Operate a running venue."),
     "journal": ("openoutcry.server.main:journal", "Read, check and repair a venue's journal."),
     "replay": ("openoutcry.server.replay_command:replay", "Run a venue's journal again."),
+    "export": ("openoutcry.server.export_command:export", "Write trades or orders to a file."),
     "warm": ("openoutcry.server.warm:warm", "Compile every kernel into the cache and exit."),
 }
 

@@ -15,7 +15,7 @@ from openoutcry.server.journal_folder import (
     only_shard,
     read_names,
     shard_option,
-    symbol_number,
+    symbol_numbers,
 )
 from openoutcry.server.journal_names import Names
 from openoutcry.server.log_diff import LogDiff, diff_logs
@@ -80,7 +80,7 @@ def replay(
             return
         if last_seq is not None and to_order is not None:
             raise click.UsageError("--to and --to-order both say where to stop: give one")
-        wanted = None if symbol is None else symbol_number(names, symbol)
+        wanted = None if symbol is None else symbol_numbers(names, symbol)[-1]
         order: _Order | None = None
         if to_order is not None:
             order = _find_order(folder, shard, to_order)
