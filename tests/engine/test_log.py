@@ -136,3 +136,23 @@ def test_words_that_only_look_like_a_batch_touch_nothing_outside(seed, changes, 
     assert code in {BATCH_OK, BATCH_END, BATCH_TORN}
     assert stop == (length if code == BATCH_OK else 0)
     assert len(commands) <= RING
+    assert (code == BATCH_OK) == is_batch(log[:length].tolist())
+
+
+def is_batch(words: list[int]) -> bool:
+    """Tell whether words with a right checksum are a batch that there is room for."""
+    if len(words) < 7 or words[0] & 0xFFFFFFFF != 0x32424F4F or (words[0] >> 32) % 8:
+        return False
+    count, rings = words[3] & 0xFFFFFFFF, words[3] >> 32 & 0xFFFFFFFF
+    if (
+        not 1 <= count <= RING
+        or rings > 11
+        or words[1] != int(checksum(np.array(words), 0, len(words)))
+    ):
+        return False
+    at = 7 + rings
+    for _ in range(count):
+        if at >= len(words):
+            return False
+        at += 1 + sum(words[at] >> bit & 1 for bit in range(2, COMMAND_LOGGED_BYTES // 8))
+    return at == len(words)

@@ -53,9 +53,12 @@ class Taken:
         return join_rows(self.parts, REPORT).tobytes()
 
 
-def write_log(folder: Path, seed: int = 1, count: int = COUNT, shard: int = 0) -> LogWriter:
+def write_log(
+    folder: Path, seed: int = 1, count: int = COUNT, shard: int = 0, synced: int = 0
+) -> LogWriter:
     """Write a log of random commands, with a start in the middle that changes the sizes."""
     writer = LogWriter(folder, shard)
+    writer.synced = synced
     writer.append(start_commands(CAPACITY))
     commands = random_commands(seed, count, masses=0.01, ids=200)
     writer.append_all(commands[: count // 2], seed)
@@ -123,7 +126,10 @@ def test_a_replay_may_end_and_go_on_anywhere(logged):
     folder, writer, expected = logged
     taken = Taken()
     replica = Replica.open(folder, 3)
+    starts = [batch for batch in writer.commands if batch["kind"][0] == CommandKind.START]
+    second, start_seq = int(starts[1]["time_ns"][0]), int(starts[1]["seq"][0])
     stops = [1, 2, 3, 4, 5, 40, 41, 42, *range(100, writer.seq, 97), writer.seq]
+    stops = sorted({*stops, start_seq - 1, start_seq, start_seq + 1})
     for seq in stops:
         result = replica.follow(stop_seq=seq, reports=taken.sink)
         assert (result.end, replica.seq) == (FollowEnd.STOPPED, seq)
@@ -131,6 +137,9 @@ def test_a_replay_may_end_and_go_on_anywhere(logged):
         ended = [end for end, last in zip(writer.ends, writer.seqs, strict=True) if last <= seq]
         assert replica.log_bytes == (ended[-1] if ended else 0)
         assert replica.is_between_batches == (seq in writer.seqs)
+        begun = sum(last < seq for last in writer.seqs)
+        assert replica.time_ns == writer.commands[begun]["time_ns"][0]
+        assert replica.epoch == (2 if replica.time_ns >= second else 1)
     assert replica.follow(reports=taken.sink).commands == 0
     assert taken.rows() == expected.rows().tobytes()
     replica.close()
@@ -378,7 +387,8 @@ def test_a_tail_cut_at_any_word_is_torn(tmp_path):
 
 @pytest.mark.parametrize("synced", [0, "beyond"])
 def test_damage_in_the_middle_is_refused_naming_file_and_offset(tmp_path, synced):
-    writer = write_log(tmp_path, count=600)
+    # Nothing but the last batch knows that the damaged one was on the disk.
+    writer = write_log(tmp_path, count=600, synced=8 if synced else 0)
     assert writer.ends[-1] > 2 * SEGMENT
     bad = next(n for n, end in enumerate(writer.ends) if end > SEGMENT + 200)
     if synced:
@@ -416,6 +426,23 @@ def test_pages_that_a_power_cut_took_from_the_unsynced_tail_are_cut(tmp_path):
     replica.follow()
     with pytest.raises(CorruptLogError, match="good up to byte"):
         replica.find_end(floor=good + 8)
+    replica.close()
+
+
+@pytest.mark.parametrize("has_snapshot", [False, True])
+def test_time_never_goes_back(tmp_path, has_snapshot):
+    writer = write_log(tmp_path, count=30)
+    replica = Replica.open(tmp_path, 0)
+    replica.follow()
+    if has_snapshot:
+        write_snapshot(tmp_path, replica, "V")
+        replica.close()
+        replica = Replica.open(tmp_path, 0)
+    writer.skew_ns = -(10**9)
+    writer.append(control(CommandKind.TIME))
+    result = replica.follow()
+    assert (result.end, result.commands) == (FollowEnd.TORN, 0)
+    assert result.reason == "the batch does not follow the one before it"
     replica.close()
 
 

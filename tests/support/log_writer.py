@@ -73,6 +73,8 @@ class LogWriter:
         self.ends: list[int] = []
         self.seqs: list[int] = []
         self.synced = 0
+        #: Added to the time of what is logged from now on.
+        self.skew_ns = 0
 
     def append(self, commands: NDArray[Any]) -> None:
         """Log commands as one batch."""
@@ -80,7 +82,7 @@ class LogWriter:
         room = 1 << max(count - 1, 1).bit_length()
         ring = np.zeros(room, COMMAND)
         ring[:count] = commands
-        time_ns = START_NS + self.seq * 1_000
+        time_ns = START_NS + self.seq * 1_000 + self.skew_ns
         self.file.ensure((self.position + batch_words(count, 2)) * 8)
         rings = np.array([self.seq + count, 7], np.int64)
         self.position = int(
