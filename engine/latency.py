@@ -177,10 +177,6 @@ class SupervisorCounter(IntEnum):
     #: Gauge: CLOCK_MONOTONIC in ns of the last look at the children.
     HEARTBEAT_NS = 1
     DAY_ENDS = 2
-    #: Restarts of gateways, plus the number (at most 64), of shards, and of the exporter.
-    GATEWAY_RESTARTS = 64
-    SHARD_RESTARTS = 256
-    EXPORTER_RESTARTS = 512
 
 
 # The histogram

@@ -30,6 +30,8 @@ class ShardWord(IntEnum):
     SEQ = 52
     TIME_NS = 53
     EVENT_SEQ = 54
+    #: The time of the last command before the shard's latest start, 0: there was none.
+    PREVIOUS_NS = 55
     #: Supervisor: 1 asks the shard to finish what is in its rings and stop.
     STOP = 64
     #: Supervisor: 1 while the shard does not run: gateways answer its orders themselves.

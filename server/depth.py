@@ -20,7 +20,7 @@ from openoutcry.engine.events import OVERRUN, read_events
 from openoutcry.engine.mirror import BookMirror, ask_depth, is_depth_answered, published_event
 from openoutcry.engine.records import EVENT
 from openoutcry.engine.state import SHARD_WORDS, ShardWord
-from openoutcry.server.memory import VenueMemory
+from openoutcry.server.memory import VenueMemory, VenueWord
 from openoutcry.server.venues import CardSymbol, RunningVenue
 
 #: How long a snapshot may take, a wait for other readers included.
@@ -94,7 +94,7 @@ class BookFeed:
         Raises:
             VenueGoneError: The venue has stopped, or does not answer.
         """
-        if int(self._memory.venue[0]) == 0 or not self.venue.is_alive():
+        if not self._memory.venue[VenueWord.SERVES] or not self.venue.is_alive():
             raise VenueGoneError("the venue has stopped")
         published = int(published_event(self._state))
         while self.mirror.event_seq < published:

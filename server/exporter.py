@@ -15,11 +15,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from aiohttp import web
+from numpy.typing import NDArray
 from prometheus_client.exposition import choose_encoder
 
-from openoutcry.server.memory import VenueMemory
-from openoutcry.server.metrics import is_ready, venue_registry
+from openoutcry.server.memory import VenueMemory, VenueWord
+from openoutcry.server.metrics import venue_registry
+from openoutcry.server.processes import describe
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +87,10 @@ async def _healthz(request: web.Request) -> web.Response:
 
 async def _readyz(request: web.Request) -> web.Response:
     try:
-        ready = is_ready(VenueMemory.open(request.app[_FOLDER]))
+        told = describe(VenueMemory.open(request.app[_FOLDER]))
     except (OSError, ValueError):
-        ready = False
-    return web.json_response({"ready": ready}, status=200 if ready else 503)
+        told = {"ready": False, "down": [], "processes": {}}
+    return web.json_response(told, status=200 if told["ready"] else 503)
 
 
 def _error(status: int, text: str) -> web.Response:
@@ -156,7 +159,12 @@ def make_app(folder: Path, control: Path) -> web.Application:
     return app
 
 
-async def _serve(app: web.Application, listener: socket.socket, parent_pid: int | None) -> None:
+async def _serve(
+    app: web.Application,
+    listener: socket.socket,
+    parent_pid: int | None,
+    heartbeat: NDArray[np.int64],
+) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -166,6 +174,7 @@ async def _serve(app: web.Application, listener: socket.socket, parent_pid: int 
     try:
         await web.SockSite(runner, listener).start()
         while not stop.is_set():
+            heartbeat[0] += 1
             if parent_pid is not None and os.getppid() != parent_pid:
                 log.warning("event=supervisor_died pid=%d", parent_pid)
                 return
@@ -191,4 +200,7 @@ def run_exporter(
         parent_pid: the supervisor; None to run without one.
     """
     listener.setblocking(False)
-    asyncio.run(_serve(make_app(folder, control), listener, parent_pid))
+    heartbeat = np.zeros(1, np.int64)
+    with contextlib.suppress(OSError, ValueError):
+        heartbeat = VenueMemory.open(folder).venue[VenueWord.EXPORTER_HEARTBEAT :]
+    asyncio.run(_serve(make_app(folder, control), listener, parent_pid, heartbeat))

@@ -9,7 +9,7 @@ room for that.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,8 @@ _NOT_SUPPORTED, _NO_SECURITY, _NO_TRADING_SESSION, _OTHER = b"0", b"1", b"6", b"
 #: Fields that would narrow a request and that are not served: without them it would hit more.
 _NO_FILTERS = {336: "TradingSessionID", 453: "NoPartyIDs", 1461: "NoTargetPartyIDs"}
 _SIDES = {b"1": 1, b"2": 2}
+#: Symbols that a refusal names.
+_NAMED = 4
 #: Requests of one session that shards have not answered yet.
 _PENDING_MAX = 64
 
@@ -144,6 +146,7 @@ class MassRequests:
             self._gateway.index.rows[session.number]["python_statuses"] += 1
             self._ask(_Request(session, message, {shard}), row)
             return True
+        self._orders.check_shard(shard, number)
         order_id = order_id_of(message.get(37) or b"")
         if order_id is None:
             raise Declined(RejectReason.UNKNOWN_ORDER, "unknown order")
@@ -155,7 +158,7 @@ class MassRequests:
 
     def _command(
         self, kind: CommandKind, session: "FixSession", message: Message, scope: bytes | None
-    ) -> tuple[Any, Iterable[int]]:
+    ) -> tuple[Any, Sequence[int]]:
         """Return a request's command and the shards it goes to; raise _Refused."""
         if self._is_full(session):
             raise _Refused(_OTHER, RejectReason.SESSION_CAPACITY, "too many requests at once")
@@ -173,13 +176,13 @@ class MassRequests:
         name = message.get(55)
         if scope == _ALL_ORDERS and name is None:
             row["symbol"] = -1
-            return row, range(len(self._gateway.config.shards))
+            return row, self._check_shards(range(len(self._gateway.config.shards)))
         if scope == _OF_SECURITY and name is not None:
             number = self._gateway.symbols.numbers.get(name)
             if number is None:
                 raise _Refused(_NO_SECURITY, RejectReason.UNKNOWN_SYMBOL, "unknown symbol")
             row["symbol"] = number
-            return row, (self._gateway.config.shard_of(number),)
+            return row, self._check_shards((self._gateway.config.shard_of(number),))
         text = "the type of the request must be 1, with Symbol(55), or 7, without"
         code = _NOT_SUPPORTED
         if scope == _OF_SECURITY:
@@ -187,6 +190,21 @@ class MassRequests:
         elif scope == _OF_TRADING_SESSION:
             code = _NO_TRADING_SESSION
         raise _Refused(code, RejectReason.UNSUPPORTED_ORDER_TYPE, text)
+
+    def _check_shards(self, shards: Sequence[int]) -> Sequence[int]:
+        """Return shards if all of them take requests; raise _Refused."""
+        if any(map(self._orders.is_down, shards)):
+            down = {shard for shard in shards if self._orders.is_down(shard)}
+            config = self._gateway.config
+            names = [
+                symbol.name
+                for number, symbol in enumerate(config.symbols)
+                if config.shard_of(number) in down
+            ]
+            more = " and others" if len(names) > _NAMED else ""
+            text = f"the shard of {', '.join(names[:_NAMED])}{more} is being restarted"
+            raise _Refused(_OTHER, RejectReason.SHARD_DOWN, text)
+        return shards
 
     def _account(self, message: Message) -> int:
         name = message.get(1)

@@ -88,6 +88,8 @@ class FixOrders:
                     )
         number = self.symbol(message)
         symbol = self._gateway.symbols.definitions[number]
+        shard = self._gateway.config.shard_of(number)
+        self._orders.check_shard(shard, number)
         row["symbol"] = number
         base = self._orders.account(message.get(1) or b"")
         row["account"] = self._variants.number(session, base, message, was_held=was_held)
@@ -106,7 +108,7 @@ class FixOrders:
         elif is_order:
             raise Declined(RejectReason.QTY_OUT_OF_RANGE, "OrderQty(38) is required")
         _fill_price(row, kind, message.get(44), symbol)
-        return self._gateway.config.shard_of(number), row
+        return shard, row
 
     def declined_request(
         self, session: "FixSession", message: Message, declined: Declined
@@ -114,11 +116,14 @@ class FixOrders:
         """Return the command by which a shard declines a request about an order, and the shard.
 
         It tells how the order stands, which the gateway does not know. None where it is no such
-        request, or its symbol is none.
+        request, its symbol is none, or the shard is down.
         """
         kind = KINDS[message.msg_type]
         number = self._gateway.symbols.numbers.get(message.get(55) or b"")
         if kind not in {CommandKind.CANCEL, CommandKind.REPLACE} or number is None:
+            return None
+        shard = self._gateway.config.shard_of(number)
+        if self._orders.is_down(shard):
             return None
         row = self._orders.command(kind, session.number, message.seq_num or 0)
         row["cl_ord_id"] = message.get(11) or b""
@@ -126,7 +131,7 @@ class FixOrders:
         row["symbol"] = number
         row["side"] = _code(message.get(54))
         row["reject_reason"] = declined.reason
-        return self._gateway.config.shard_of(number), row
+        return shard, row
 
     def symbol(self, message: Message) -> int:
         """Return the number of a message's symbol; raise Declined where there is none."""

@@ -20,6 +20,7 @@ from openoutcry.server.translate import (
     PUBLISH_EVERY,
     Routes,
     has_room,
+    is_shard_down,
     note_sent,
     publish_commands,
 )
@@ -75,6 +76,9 @@ def receive_binary(
                 code = INBOUND_PYTHON
                 break
         shard = routes.symbols[symbol]["shard"]
+        if is_shard_down(routes, shard):
+            code = INBOUND_PYTHON
+            break
         if not has_room(routes, shard):
             code = INBOUND_FULL
             break

@@ -21,6 +21,7 @@ from openoutcry.server.translate import (
     PUBLISH_EVERY,
     Routes,
     has_room,
+    is_shard_down,
     note_sent,
     publish_commands,
 )
@@ -185,6 +186,9 @@ def receive_fix(
         else:
             kind = CommandKind.STATUS
         shard = routes.symbols[symbol]["shard"]
+        if is_shard_down(routes, shard):
+            code = INBOUND_PYTHON
+            break
         if not has_room(routes, shard):
             code = INBOUND_FULL
             break

@@ -11,6 +11,8 @@ import hashlib
 import mmap
 import os
 import shutil
+import time
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,25 @@ from openoutcry.engine.log import as_words
 from openoutcry.engine.records import COMMAND, DEPTH_LEVEL, EVENT
 from openoutcry.engine.ring import HEADER_WORDS, check_capacity
 from openoutcry.engine.state import DEPTH_LEVELS, GATEWAY_WORDS, SHARD_WORDS, STAMP_RECORDS
+from openoutcry.server.process import is_alive
 
 _MAGIC = 0x4F4F43525953484D
-_FORMAT = 2
+_FORMAT = 3
 _HEADER_BYTES = 4096
 MEMORY_FILE = "venue.shm"
 _PREFIX = "openoutcry-"
+#: Words that the supervisor keeps of each process.
+PROCESS_WORDS = 8
+_LOCK_PAUSE_S = 0.02
+
+
+class VenueWord(IntEnum):
+    """Word numbers in the venue's block; the comment names the writer."""
+
+    #: Supervisor: 1 from when the venue first serves until it stops.
+    SERVES = 0
+    #: Exporter: rises twice a second.
+    EXPORTER_HEARTBEAT = 16
 
 
 class VenueMemory:
@@ -34,7 +49,8 @@ class VenueMemory:
 
     Attributes (arrays):
         shards: int64 (shards, SHARD_WORDS); gateways: int64 (gateways, GATEWAY_WORDS).
-        venue: int64 (64,): word 0 is 1 while the venue is ready.
+        venue: int64 (64,): see `VenueWord`.
+        processes: int64 (2 × shards + gateways + 1, PROCESS_WORDS): see `server.processes`.
         ring_headers: int64 (shards, rings, HEADER_WORDS); rings = gateways + 1, the last is the
             control ring.
         commands: COMMAND (shards, rings, capacity).
@@ -59,6 +75,7 @@ class VenueMemory:
             setattr(self, name, view)
 
     venue: NDArray[np.int64]
+    processes: NDArray[np.int64]
     shards: NDArray[np.int64]
     gateways: NDArray[np.int64]
     ring_headers: NDArray[np.int64]
@@ -108,6 +125,7 @@ def _layout(
     rings = gateways + 1
     sections: list[tuple[str, Any, tuple[int, ...]]] = [
         ("venue", np.int64, (64,)),
+        ("processes", np.int64, (2 * shards + gateways + 1, PROCESS_WORDS)),
         ("shards", np.int64, (shards, SHARD_WORDS)),
         ("gateways", np.int64, (gateways, GATEWAY_WORDS)),
         ("ring_headers", np.int64, (shards, rings, HEADER_WORDS)),
@@ -130,31 +148,55 @@ def _layout(
 
 
 class FolderInUseError(Exception):
-    """A folder is locked by a venue that runs; `pid` is its supervisor's, or 0 if not readable."""
+    """A folder is locked by a venue that runs; `pid` is its supervisor's, or 0 if not readable.
 
-    def __init__(self, folder: Path, pid: int) -> None:
+    `is_ending`: that supervisor is gone, and processes of it are left.
+    """
+
+    def __init__(self, folder: Path, pid: int, *, is_ending: bool = False) -> None:
         self.folder = folder
         self.pid = pid
+        self.is_ending = is_ending
         super().__init__(f"{folder} is in use by the venue with pid {pid}")
 
 
-def lock_folder(folder: Path) -> int:
+def lock_folder(folder: Path, wait_s: float = 0.0) -> int:
     """Take a folder's lock for the life of this process; return the file descriptor that holds it.
+
+    The processes that a supervisor forks hold the lock, too: until the last of them is gone, others
+    have to wait. `wait_s` is how long to wait for those whose supervisor was killed.
 
     Raises:
         FolderInUseError: another living venue holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+    deadline = time.monotonic() + wait_s
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / "lock"
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            text = os.pread(fd, 32, 0).decode("ascii", "replace").strip()
+            os.close(fd)
+            pid = int(text) if text.isdigit() else 0
+            is_ending = pid == 0 or not is_alive(pid)
+            if not is_ending or time.monotonic() >= deadline:
+                raise FolderInUseError(folder, pid, is_ending=is_ending) from None
+            time.sleep(_LOCK_PAUSE_S)
+            continue
+        if _is_file(fd, path):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            return fd
+        # Somebody removed the folder between our two steps: it was stale.
         os.close(fd)
-        raise FolderInUseError(folder, int(text) if text.isdigit() else 0) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
+
+
+def _is_file(fd: int, path: Path) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.fstat(fd), path.stat())
+    return False
 
 
 def shared_folder(shm_dir: str, venue_name: str, data_dir: Path) -> Path:

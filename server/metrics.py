@@ -44,6 +44,7 @@ from openoutcry.engine.latency import (
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.engine.state import ShardWord
 from openoutcry.server.memory import VenueMemory
+from openoutcry.server.processes import ProcessState, ProcessWord, is_ready, names_of
 
 PREFIX = "openoutcry_"
 
@@ -153,29 +154,25 @@ def _versions() -> dict[str, str]:
     }
 
 
-def is_ready(memory: VenueMemory | None) -> bool:
-    """Return whether the supervisor says that the venue serves."""
-    return memory is not None and int(memory.venue[0]) == 1
-
-
 def _venue(memory: VenueMemory | None, supervisors: list[Metrics]) -> Iterator[Metric]:
     ready = _gauge("ready", "1 while the venue serves.")
     ready.add_metric([], float(is_ready(memory)))
     yield ready
-    restarts = _counter("restarts", "Processes started again after they died.", "process")
     day_ends = _counter("day_ends", "Trading days ended.")
     for metrics in supervisors:
-        counters = metrics.counters
-        day_ends.add_metric([], float(counters[SupervisorCounter.DAY_ENDS]))
-        for first, name, count in (
-            (SupervisorCounter.GATEWAY_RESTARTS, "gateway", memory.gateway_count if memory else 0),
-            (SupervisorCounter.SHARD_RESTARTS, "shard", memory.shard_count if memory else 0),
-        ):
-            for index in range(count):
-                restarts.add_metric([f"{name}-{index}"], float(counters[first + index]))
-        restarts.add_metric(["exporter"], float(counters[SupervisorCounter.EXPORTER_RESTARTS]))
-    yield restarts
+        day_ends.add_metric([], float(metrics.counters[SupervisorCounter.DAY_ENDS]))
     yield day_ends
+    up = _gauge("process_up", "1 while a process does its work.", "process")
+    text = "Times that a process was started again after it died or hung."
+    # The shorter name came first, and dashboards have it.
+    restarts = [_counter(name, text, "process") for name in ("restarts", "process_restarts")]
+    rows = [] if memory is None else zip(names_of(memory), memory.processes, strict=True)
+    for name, row in rows:
+        if row[ProcessWord.STATE] != ProcessState.NONE:
+            up.add_metric([name], float(row[ProcessWord.STATE] == ProcessState.RUNNING))
+            for family in restarts:
+                family.add_metric([name], float(row[ProcessWord.RESTARTS]))
+    yield from (up, *restarts)
 
 
 def _orders(shards: list[Metrics], gateways: list[Metrics]) -> Iterator[Metric]:
@@ -260,6 +257,8 @@ def _pools_and_logs(shards: list[Metrics]) -> Iterator[Metric]:
     used = _gauge("pool_used", "Rows of a pool in use.", "pool", "shard")
     capacity = _gauge("pool_capacity", "Rows of a pool.", "pool", "shard")
     logs = _gauge("log_bytes", "Bytes of a log since its beginning.", "log", "shard")
+    replayed = _gauge("recovery_commands", "Commands that the latest start replayed.", "shard")
+    took = _gauge("recovery_seconds", "How long the latest start of a shard took.", "shard")
     for metrics in shards:
         shard, counters = str(metrics.index), metrics.counters
         for pool in Pool:
@@ -270,7 +269,9 @@ def _pools_and_logs(shards: list[Metrics]) -> Iterator[Metric]:
                 capacity.add_metric(labels, float(rows))
         logs.add_metric(["command", shard], float(counters[ShardCounter.LOG_BYTES]))
         logs.add_metric(["report", shard], float(counters[ShardCounter.REPORT_LOG_BYTES]))
-    yield from (used, capacity, logs)
+        replayed.add_metric([shard], float(counters[ShardCounter.RECOVERY_COMMANDS]))
+        took.add_metric([shard], counters[ShardCounter.RECOVERY_NS] / 1e9)
+    yield from (used, capacity, logs, replayed, took)
 
 
 #: Gauges and counters of a shard's follower: (word, name, text, divisor).

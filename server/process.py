@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Collection
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -101,6 +102,21 @@ def die_with_parent(parent: int) -> None:
 def is_orphan(parent: int) -> bool:
     """Tell whether the parent is gone."""
     return os.getppid() != parent
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return not sys.platform.startswith("linux")
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
 
 
 class StopFlag:

@@ -29,8 +29,8 @@ from openoutcry.engine.latency import (
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.engine.state import ShardWord
 from openoutcry.server.depth import VenueGoneError
-from openoutcry.server.memory import VenueMemory
-from openoutcry.server.metrics import is_ready, process_usage
+from openoutcry.server.memory import VenueMemory, VenueWord
+from openoutcry.server.metrics import process_usage
 from openoutcry.server.terminal import Record, choose_venue, show, venue_options
 from openoutcry.server.venues import RunningVenue
 
@@ -73,7 +73,7 @@ class Figures:
 
     def update(self) -> None:
         """Look whether the venue still runs; raise VenueGoneError where it does not."""
-        if not is_ready(self._memory) or not self._venue.is_alive():
+        if not self._memory.venue[VenueWord.SERVES] or not self._venue.is_alive():
             raise VenueGoneError("the venue has stopped")
 
     def record(self) -> Record:

@@ -85,6 +85,12 @@ def has_room(routes: Routes, shard: int) -> bool:
 
 
 @inline_kernel
+def is_shard_down(routes: Routes, shard: int) -> bool:
+    """Tell whether the supervisor says that a shard takes no orders: Python answers them."""
+    return load_acquire(routes.states + shard * routes.state_bytes + ShardWord.IS_DOWN * 8) != 0
+
+
+@inline_kernel
 def note_sent(routes: Routes, session: int, shard: int, number: int) -> None:
     """Note that a client's message of this number was sent to a shard, which has to answer it."""
     flight = routes.flight
@@ -177,6 +183,7 @@ ORD_REJ_REASON = _by_version(
         RejectReason.LOG_CAPACITY: (0,),
         RejectReason.LEVEL_QTY_OVERFLOW: (3,),
         RejectReason.VENUE_CLOSED: (2,),
+        RejectReason.SHARD_DOWN: (0,),
     },
     (99, 0),
 )
@@ -197,6 +204,7 @@ CXL_REJ_REASON = _by_version(
         RejectReason.SESSION_CAPACITY: (2,),
         RejectReason.LOG_CAPACITY: (2,),
         RejectReason.VENUE_CLOSED: (2,),
+        RejectReason.SHARD_DOWN: (2,),
     },
     (99, 2),
 )
@@ -238,6 +246,7 @@ REASON_TEXTS: dict[int, str] = {
     RejectReason.LOG_CAPACITY: "the venue's log is full: orders can only be cancelled",
     RejectReason.LEVEL_QTY_OVERFLOW: "the price level's total quantity would overflow",
     RejectReason.VENUE_CLOSED: "the venue is closed",
+    RejectReason.SHARD_DOWN: "the symbol cannot be traded now: its shard is being restarted",
     RejectReason.MASS_CANCEL: "canceled by a mass cancel request",
     RejectReason.CONNECTION_LOST: "canceled since the session lost its connection",
     RejectReason.LOGGED_OUT: "canceled since the session logged out",

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Struct
 
 from openoutcry.server.config import Config
+from openoutcry.server.process import is_alive
 
 #: Where venues keep their shared memory unless configured otherwise.
 DEFAULT_SHM_DIR = "/dev/shm"
@@ -64,7 +65,7 @@ class RunningVenue(Struct, frozen=True):
 
     def is_alive(self) -> bool:
         """Return whether its supervisor still runs."""
-        return self.folder.is_dir() and _is_running(self.card.pid)
+        return self.folder.is_dir() and is_alive(self.card.pid)
 
 
 class VenueNotFoundError(Exception):
@@ -113,7 +114,7 @@ def running_venues(shm_dir: str | Path = DEFAULT_SHM_DIR) -> list[RunningVenue]:
     for path in Path(shm_dir).glob(f"openoutcry-*/{_CARD_FILE}"):
         with contextlib.suppress(OSError, msgspec.DecodeError):
             card = msgspec.json.decode(path.read_bytes(), type=VenueCard)
-            if _is_running(card.pid) and _is_locked(path.parent / "lock"):
+            if is_alive(card.pid) and _is_locked(path.parent / "lock"):
                 found.append(RunningVenue(path.parent, card))
     return sorted(found, key=lambda venue: (venue.card.name, venue.card.pid))
 
@@ -167,16 +168,6 @@ def _fitting(
         is_named = name is None or venue.card.name == name
         if is_named and (data_dir is None or venue.card.data_dir == str(data_dir.resolve())):
             yield venue
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _is_locked(path: Path) -> bool:

@@ -127,6 +127,8 @@ class RejectReason(IntEnum):
     LEVEL_QTY_OVERFLOW = 54
     # Venue
     VENUE_CLOSED = 70
+    #: The symbol's shard is being restarted.
+    SHARD_DOWN = 71
     # Why an order was canceled that its client did not name (the reason of a CANCELED report)
     MASS_CANCEL = 80
     CONNECTION_LOST = 81

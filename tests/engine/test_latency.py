@@ -131,7 +131,7 @@ def test_counter_families_do_not_overlap():
     assert all(b - a > max(Protocol) for a, b in itertools.pairwise(per_protocol))
     assert GatewayCounter.REJECTS + max(RejectReason) < GatewayCounter.RING_PUBLISHED
     assert GatewayCounter.REPORTS_READ + 256 <= COUNTER_WORDS
-    assert SupervisorCounter.EXPORTER_RESTARTS < COUNTER_WORDS
+    assert SupervisorCounter.DAY_ENDS < COUNTER_WORDS
 
 
 def test_kernels_index_counters_by_enum():

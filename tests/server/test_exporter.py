@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator
@@ -18,8 +19,10 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 from support.venue_folder import VenueFolder
 
+from openoutcry.engine.state import ShardWord
 from openoutcry.server import exporter
 from openoutcry.server.exporter import make_app
+from openoutcry.server.processes import ProcessState, ProcessWord, write_reason
 
 
 @asynccontextmanager
@@ -68,12 +71,45 @@ async def test_health_and_readiness(tmp_path: Path):
     async with client(tmp_path) as http:
         assert (await http.get("/healthz")).status == 200
         before = await http.get("/readyz")
-        assert (before.status, await before.json()) == (503, {"ready": False})
-        venue.memory.venue[0] = 1
+        told = {"ready": False, "down": [], "processes": {}}
+        assert (before.status, await before.json()) == (503, told)
+        venue.fill()
         after = await http.get("/readyz")
-        assert (after.status, await after.json()) == (200, {"ready": True})
+        assert (after.status, (await after.json())["ready"]) == (200, True)
     async with client(tmp_path / "gone") as http:
         assert (await http.get("/readyz")).status == 503
+
+
+async def test_readiness_names_what_is_down_and_why(tmp_path: Path):
+    venue = VenueFolder(tmp_path)
+    venue.fill()
+    rows = venue.memory.processes
+    rows[1, ProcessWord.STATE] = ProcessState.DOWN
+    rows[1, ProcessWord.EXIT_STATUS] = 1
+    rows[1, ProcessWord.NEXT_TRY_NS] = time.monotonic_ns() + 8_000_000_000
+    write_reason(tmp_path, "shard-1", "the log is damaged")
+    async with client(tmp_path) as http:
+        answer = await http.get("/readyz")
+        told = await answer.json()
+        assert (answer.status, told["ready"], told["down"]) == (503, False, ["shard-1"])
+        shard = told["processes"]["shard-1"]
+        assert 7 < shard.pop("next_try_s") <= 8
+        assert shard == {
+            **{"state": "down", "pid": 0, "restarts": 2, "exit_status": 1},
+            "reason": "the log is damaged",
+        }
+        # A recovery tells how far it is.
+        rows[1, ProcessWord.STATE] = ProcessState.RECOVERING
+        venue.memory.shards[1, ShardWord.RECOVERED_SEQ] = 77
+        venue.memory.shards[1, ShardWord.RECOVERY_BYTES] = 4096
+        told = await (await http.get("/readyz")).json()
+        assert told["processes"]["shard-1"]["recovered_seq"] == 77
+        assert told["processes"]["shard-1"]["log_bytes"] == 4096
+        # Orders need no follower.
+        rows[1, ProcessWord.STATE] = ProcessState.RUNNING
+        rows[2, ProcessWord.STATE] = ProcessState.DOWN
+        answer = await http.get("/readyz")
+        assert (answer.status, (await answer.json())["down"]) == (200, ["follower-0"])
 
 
 async def test_day_end_is_forwarded_to_the_supervisor(tmp_path: Path):

@@ -1,22 +1,26 @@
 """What the supervisor decides before and while the venue runs."""
 
+import multiprocessing
 import os
+import signal
 import socket
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from openoutcry.server.config import Config, Day, Listen, Shard
+from openoutcry.server.data_dir import data_directory, shared_memory_folder
+from openoutcry.server.listeners import StartError, bind_listeners
 from openoutcry.server.memory import FolderInUseError, lock_folder, remove_stale, shared_folder
 from openoutcry.server.process import shard_cores
-from openoutcry.server.supervisor import (
-    StartError,
-    bind_listeners,
-    data_directory,
-    next_day_end,
-)
+from openoutcry.server.trading_day import has_ended_since, next_day_end
 
 DAY = Day(end="17:00:00", time_zone="America/New_York")
 
@@ -35,6 +39,20 @@ def test_the_day_ends_at_the_local_time_in_summer_and_winter(now: str, expected:
     at = datetime.fromisoformat(now).replace(tzinfo=UTC)
     end = next_day_end(DAY, at)
     assert end.astimezone(UTC).replace(tzinfo=None) == datetime.fromisoformat(expected)
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "expected"),
+    [
+        ("2026-11-20T21:59:59.999999", "2026-11-20T22:00:00", True),
+        ("2026-11-20T22:00:00", "2026-11-21T21:59:59", False),
+        ("2026-11-20T22:00:00", "2026-11-21T22:00:00", True),
+        ("2026-11-01T00:00:00", "2026-11-20T12:00:00", True),
+    ],
+)
+def test_a_day_that_ended_while_nobody_was_there(last: str, now: str, expected: bool):
+    last_ns = int(datetime.fromisoformat(last + "+00:00").timestamp() * 1e6) * 1000
+    assert has_ended_since(DAY, last_ns, datetime.fromisoformat(now + "+00:00")) is expected
 
 
 @pytest.mark.parametrize(
@@ -73,12 +91,6 @@ def test_a_temporary_data_directory_goes_away():
     assert not folder.exists()
 
 
-def test_a_data_directory_with_a_log_is_refused(tmp_path: Path):
-    (tmp_path / "shard-0-commands-00000000.seg").touch()
-    with pytest.raises(StartError, match="log of an earlier run"), data_directory(tmp_path):
-        pass
-
-
 def test_a_data_directory_in_use_names_the_holder(tmp_path: Path):
     with (
         data_directory(tmp_path),
@@ -102,3 +114,83 @@ def test_only_folders_of_dead_venues_are_removed(tmp_path: Path):
     with pytest.raises(FolderInUseError):
         lock_folder(alive)
     os.close(held)
+
+
+def hold(folder: Path) -> ForkProcess:
+    """Lock a folder in a process that another made and left behind; return that other, ended."""
+    reader, writer = os.pipe()
+
+    def supervisor() -> None:
+        lock_folder(folder)
+        if os.fork() == 0:
+            os.write(writer, b"%d\n" % os.getpid())
+            time.sleep(60)
+        os._exit(0)
+
+    process = multiprocessing.get_context("fork").Process(target=supervisor)
+    process.start()
+    child = int(os.read(reader, 20))
+    process.join()
+    os.close(reader)
+    os.close(writer)
+    held.append(child)
+    return process
+
+
+held: list[int] = []
+
+
+@pytest.fixture
+def _nothing_held() -> Iterator[None]:
+    yield
+    while held:
+        os.kill(held.pop(), signal.SIGKILL)
+
+
+@pytest.mark.usefixtures("_nothing_held")
+def test_the_processes_of_a_killed_venue_are_waited_for(tmp_path: Path):
+    killed = hold(tmp_path)
+    with pytest.raises(StartError, match=rf"pid {killed.pid} was killed.*still ending"):
+        lock(tmp_path)
+    timer = threading.Timer(0.3, lambda: os.kill(held.pop(), signal.SIGKILL))
+    timer.start()
+    lock(tmp_path)
+    timer.join()
+
+
+def lock(folder: Path) -> None:
+    with data_directory(folder):
+        pass
+
+
+@pytest.mark.usefixtures("_nothing_held")
+def test_temporary_folders_of_killed_venues_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    abandoned, used, other = (tmp_path / f"openoutcry-{name}" for name in ("data-a", "data-b", "c"))
+    for folder in (abandoned, used, other):
+        folder.mkdir()
+        (folder / "file").touch()
+    os.close(lock_folder(abandoned))
+    hold(used)
+    with data_directory(None) as folder:
+        assert sorted(tmp_path.iterdir()) == sorted([used, other, folder])
+
+
+def test_shared_memory_of_a_killed_run_is_replaced(tmp_path: Path):
+    config = Config(shm_dir=str(tmp_path))
+    with shared_memory_folder(config, tmp_path / "data") as folder:
+        (folder / "venue.shm").write_bytes(b"new")
+        sentence = "shared memory .* is in use by the venue with pid"
+        with pytest.raises(StartError, match=sentence):
+            enter(config, tmp_path / "data")
+    assert not folder.exists()
+    folder.mkdir()
+    (folder / "venue.shm").write_bytes(b"old")
+    with shared_memory_folder(config, tmp_path / "data") as again:
+        assert again == folder
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+
+
+def enter(config: Config, data_dir: Path) -> None:
+    with shared_memory_folder(config, data_dir):
+        pass

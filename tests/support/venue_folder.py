@@ -23,6 +23,7 @@ from openoutcry.engine.latency import (
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.engine.state import ShardWord
 from openoutcry.server.memory import VenueMemory
+from openoutcry.server.processes import ProcessState, ProcessWord
 
 
 @kernel
@@ -44,7 +45,9 @@ class VenueFolder:
     def fill(self) -> None:
         """Write values that are all different."""
         self.memory.venue[0] = 1
-        self.supervisor.counters[SupervisorCounter.SHARD_RESTARTS + 1] = 2
+        self.memory.processes[:, ProcessWord.STATE] = ProcessState.RUNNING
+        self.memory.processes[1, ProcessWord.RESTARTS] = 2
+        self.supervisor.counters[SupervisorCounter.DAY_ENDS] = 3
         for index, shard in enumerate(self.shards):
             counters = shard.counters
             counters[ShardCounter.COMMANDS + CommandKind.NEW] = 100 + index
