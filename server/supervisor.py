@@ -26,6 +26,7 @@ import numpy as np
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.latency import Role, SupervisorCounter, open_metrics
 from openoutcry.engine.state import GatewayWord, ProcessStatus, ShardWord
+from openoutcry.server import recorder
 from openoutcry.server.children import STOP_SIGNALS, Child, Children, Words, word
 from openoutcry.server.config import Config
 from openoutcry.server.config_file import ConfigError, load_config
@@ -107,7 +108,10 @@ class Supervisor:
         self._await(self.children.find("shard"))
         if self.stop.is_set:
             return
-        found = resting_refusals(self.config, self.memory)
+        try:
+            found = resting_refusals(self.config, self.memory)
+        except TimeoutError as error:
+            raise StartError(str(error)) from error
         if found:
             raise StartError("; ".join(found))
         self._catch_up_day_end()
@@ -365,6 +369,7 @@ def run_venue(config: Config, data_dir: Path | None) -> int:
 
     started = time.monotonic()
     process_name("oo-supervisor")
+    recorder.install()
     # Installed first: a signal during start-up stops in good order, too.
     stop = StopFlag().install()
     listeners = bind_listeners(config)
@@ -373,7 +378,13 @@ def run_venue(config: Config, data_dir: Path | None) -> int:
         warm_kernels(lambda: stop.is_set)
         if stop.is_set:
             return 0
-        supervisor = Supervisor(config, folder, shm_folder, stop, is_kept=data_dir is not None)
+        try:
+            supervisor = Supervisor(config, folder, shm_folder, stop, is_kept=data_dir is not None)
+        except OSError as error:
+            raise StartError(
+                f"cannot make the shared memory in {shm_folder}: {error.strerror}; make room, name "
+                "another folder with --set shm_dir=DIR, or set smaller rings (capacity)"
+            ) from error
         try:
             supervisor.start(listeners)
             if not stop.is_set:
