@@ -33,7 +33,7 @@ from openoutcry.config.jit import inline_kernel, inlined_kernel, int64, lean_ker
 from openoutcry.engine.atomics import store_release
 from openoutcry.engine.faults import FaultPoint, reach
 from openoutcry.engine.records import COMMAND, COMMAND_LOGGED_BYTES
-from openoutcry.engine.words import wrap_mul
+from openoutcry.engine.words import INT64_MAX, wrap_mul
 
 MAGIC = 0x32424F4F
 HEADER_WORDS = 7
@@ -185,6 +185,8 @@ def read_batch_at(
     if checksum(log, position, stop) != log[position + 1]:
         return BATCH_TORN, int64(0), position
     first_seq = log[position + 2]
+    if first_seq < 1 or first_seq > INT64_MAX - count:
+        return BATCH_TORN, int64(0), position
     time_ns = log[position + 5]
     header[BatchWord.SEQ] = first_seq
     header[BatchWord.EPOCH] = log[position + 4]

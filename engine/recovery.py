@@ -41,7 +41,7 @@ from openoutcry.engine.match import (
     reports_needed,
 )
 from openoutcry.engine.pack import MAX_PACKED_BYTES, pack_rows
-from openoutcry.engine.words import LOW_32
+from openoutcry.engine.words import INT64_MAX, LOW_32
 
 
 class FollowEnd(IntEnum):
@@ -413,6 +413,8 @@ def skip_batches(
         if checksum(log, position, stop) != log[position + 1]:
             return ReplayExit.TORN.value, position
         seq, epoch, time_ns = log[position + 2], log[position + 4], log[position + 5]
+        if seq < 1 or seq > INT64_MAX - count:
+            return ReplayExit.TORN.value, position
         if (last[0] >= 0 and seq != last[0] + 1) or epoch < last[1] or time_ns < last[2]:
             return ReplayExit.OUT_OF_ORDER.value, position
         last[0] = seq + count - 1

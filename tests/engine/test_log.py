@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -106,6 +106,7 @@ def test_two_commands_that_change_places_are_seen() -> None:
 
 
 @settings(max_examples=300, deadline=None)
+@example(seed=0, changes=[(2, (1 << 63) - 5)], size=0)
 @given(
     seed=st.integers(0, 2**32),
     changes=st.lists(
@@ -149,6 +150,8 @@ def is_batch(words: list[int]) -> bool:
         or rings > 11
         or words[1] != int(checksum(np.array(words), 0, len(words)))
     ):
+        return False
+    if words[0] >> 32 != 8 * len(words) or not 1 <= words[2] <= (1 << 63) - 1 - count:
         return False
     at = 7 + rings
     for _ in range(count):
