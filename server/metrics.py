@@ -120,7 +120,7 @@ class VenueCollector(Collector):
         yield from _pools_and_logs(shards)
         yield from _snapshots(memory)
         yield from _connections(gateways)
-        yield from _processes(found)
+        yield from _processes(found, memory)
 
 
 def venue_registry(folder: str | Path) -> CollectorRegistry:
@@ -311,8 +311,12 @@ _FOLLOWER_TOTALS = (
 
 def _snapshots(memory: VenueMemory | None) -> Iterator[Metric]:
     lag = _gauge("follower_lag_commands", "Commands that a shard's follower is behind.", "shard")
-    rows = [] if memory is None else [row for row in memory.shards if row[ShardWord.FOLLOWER_PID]]
-    for index, row in enumerate(rows):
+    rows = [
+        (index, row)
+        for index, row in enumerate(() if memory is None else memory.shards)
+        if row[ShardWord.FOLLOWER_PID]
+    ]
+    for index, row in rows:
         # The follower first: read later, it could have passed the shard's word read before.
         followed = int(row[ShardWord.FOLLOWED_SEQ])
         behind = max(int(row[ShardWord.COMMITTED_SEQ]) - followed, 0)
@@ -321,12 +325,12 @@ def _snapshots(memory: VenueMemory | None) -> Iterator[Metric]:
     family: CounterMetricFamily | GaugeMetricFamily
     for word, name, text, divisor in _FOLLOWER_GAUGES:
         family = _gauge(name, text, "shard")
-        for index, row in enumerate(rows):
+        for index, row in rows:
             family.add_metric([str(index)], int(row[word]) / divisor)
         yield family
     for word, name, text in _FOLLOWER_TOTALS:
         family = _counter(name, text, "shard")
-        for index, row in enumerate(rows):
+        for index, row in rows:
             family.add_metric([str(index)], float(row[word]))
         yield family
 
@@ -397,13 +401,15 @@ def _connections(gateways: list[Metrics]) -> Iterator[Metric]:
         yield family
 
 
-def _processes(found: list[Metrics]) -> Iterator[Metric]:
+def _processes(found: list[Metrics], venue: VenueMemory | None) -> Iterator[Metric]:
     memory = _gauge("process_resident_memory_bytes", "Resident memory.", "process")
     cpu = _counter("process_cpu_seconds", "CPU time, user and system.", "process")
     members = [(f"{_label(m.role)}-{m.index}", m.pid) for m in found]
     members.append(("exporter", os.getpid()))
+    for index, row in enumerate(() if venue is None else venue.shards):
+        members.append((f"follower-{index}", int(row[ShardWord.FOLLOWER_PID])))
     for name, pid in members:
-        usage = process_usage(pid)
+        usage = process_usage(pid) if pid else None
         if usage is not None:
             memory.add_metric([name], usage[0])
             cpu.add_metric([name], usage[1])

@@ -109,6 +109,20 @@ def test_followers(venue: VenueFolder):
         assert value(found, f"openoutcry_{name}", shard="1") == expected, name
 
 
+def test_a_follower_is_told_of_under_its_own_shard(venue: VenueFolder):
+    venue.memory.shards[0, ShardWord.FOLLOWER_PID] = 0
+    found = scrape(venue.folder)
+    samples = found["openoutcry_snapshot_seq"].samples
+    assert [(sample.labels, sample.value) for sample in samples] == [({"shard": "1"}, 901)]
+
+
+def test_a_followers_memory_and_time_are_told(venue: VenueFolder):
+    venue.memory.shards[1, ShardWord.FOLLOWER_PID] = os.getpid()
+    found = scrape(venue.folder)
+    name = "openoutcry_process_resident_memory_bytes"
+    assert value(found, name, process="follower-1") == value(found, name, process="exporter")
+
+
 def test_a_venue_without_followers_says_nothing_of_them(venue: VenueFolder):
     venue.memory.shards[:, ShardWord.FOLLOWER_PID] = 0
     found = scrape(venue.folder)
