@@ -1,0 +1,232 @@
+"""Ways to hurt a venue under load, each with its recovery, check and place in the counts."""
+
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from crash.audit import audit, check_oracle, check_snapshots, replay
+from crash.venue import (
+    FIRM_SESSIONS,
+    FOLLOWER_POINTS,
+    GATEWAY_POINTS,
+    SHARD_POINTS,
+    CrashError,
+    CrashVenue,
+)
+
+from openoutcry.engine.faults import FaultPoint
+from openoutcry.engine.state import ShardWord
+
+#: Points that are passed when a process starts again, not under load.
+RECOVERY_POINTS = {
+    FaultPoint.WITHIN_RECOVERY,
+    FaultPoint.AFTER_RECOVERY,
+    FaultPoint.GATEWAY_RECOVERY,
+}
+#: Points that only `power` passes.
+POWER_POINTS = {FaultPoint.AFTER_SYNC}
+#: Points that are passed so often that a kill at the first time would always hit the same state.
+_BUSY_MOST = 200
+_HIT_S = 60.0
+#: Logs of more commands are not executed by the oracle, which takes 50 us each.
+_ORACLE_COMMANDS = 60_000
+
+
+class Kills:
+    """Hurts one venue, again and again, and counts.
+
+    Attributes:
+        counts: kind of kill or fault → how often.
+        checks: how often the record was held against the rules.
+    """
+
+    def __init__(
+        self, venue: CrashVenue, *, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.venue = venue
+        self.rng = random.Random(venue.seed)
+        self.counts: Counter[str] = Counter()
+        self.checks = 0
+        self._tell = tell
+
+    # --- one kill ---------------------------------------------------------------------------------
+
+    def hurt(self, kind: str, harm: Callable[[], None]) -> None:
+        """Do something under load, have it recovered, and check."""
+        self._tell(kind)
+        self.venue.trade()
+        time.sleep(self.rng.random() * 0.3)
+        harm()
+        # Some of it happens while clients come back.
+        time.sleep(self.rng.random() * 0.1)
+        self.venue.check()
+        self.checks += 1
+
+    def kill(self, *names: str) -> None:
+        """Kill processes at the same time."""
+
+        def harm() -> None:
+            before = {name: self.venue.pid(name) for name in names}
+            for name in names:
+                self.venue.send_signal(name, signal.SIGKILL)
+            self.venue.await_change(before)
+
+        kinds = sorted({name.partition("-")[0] for name in names})
+        self.hurt(f"kill {'+'.join(kinds)}", harm)
+        for name in names:
+            self.counts[f"kill -9 {name.partition('-')[0]}"] += 1
+
+    def at_point(self, name: str, point: FaultPoint, countdown: int = 1, times: int = 1) -> None:
+        """Have a process die at a point, several times in a row; it must come by there."""
+
+        def harm() -> None:
+            before = {name: self.venue.pid(name)}
+            for time_ in range(times):
+                self.venue.arm(name, point, countdown if time_ == 0 else 1)
+                self._provoke(name, point, is_first=time_ == 0)
+                what = f"{name} did not come by {point.name} ({countdown})"
+                self.venue.wait(lambda: self.venue.is_hit(name, point), what, _HIT_S)
+                self.counts[f"point {point.name}"] += 1
+            self.venue.disarm(name, point)
+            self.venue.await_change(before)
+
+        self.hurt(f"{point.name} in {name}", harm)
+
+    def _provoke(self, name: str, point: FaultPoint, *, is_first: bool) -> None:
+        """Make a process come by a point that load alone does not lead it to."""
+        if point in RECOVERY_POINTS and is_first:
+            self.venue.send_signal(name, signal.SIGKILL)
+        elif point in FOLLOWER_POINTS:
+            shard = int(name.partition("-")[2])
+            self.venue.memory.shards[shard, ShardWord.SNAPSHOT_REQUEST] += 1
+
+    def pause(self, name: str, seconds: float) -> None:
+        """Stop a process for a while; one that hangs for long is replaced."""
+        hang_s = 2.0
+
+        def harm() -> None:
+            before = {name: self.venue.pid(name)}
+            self.venue.send_signal(name, signal.SIGSTOP)
+            if seconds > hang_s:
+                self.venue.await_change(before)
+            else:
+                time.sleep(seconds)
+                self.venue.send_signal(name, signal.SIGCONT)
+
+        what = "longer" if seconds > hang_s else "shorter"
+        self.hurt(f"SIGSTOP {name} {seconds:.1f} s", harm)
+        self.counts[f"SIGSTOP {what} than hang_s"] += 1
+
+    def restart(self, kind: str) -> None:
+        """End the whole venue and start it again: supervisor, everything, container or stop."""
+
+        def harm() -> None:
+            if kind == "stop":
+                self.venue.stop()
+            elif kind == "supervisor":
+                self.venue.kill_supervisor()
+            else:
+                self.venue.kill_everything()
+            if kind == "container":
+                self.venue.wipe_shared()
+            self.venue.start()
+
+        self.hurt(f"restart after {kind}", harm)
+        self.counts[
+            {
+                "stop": "clean stop and start",
+                "supervisor": "kill -9 supervisor",
+                "everything": "kill -9 everything",
+                "container": "kill -9 everything, /dev/shm gone",
+            }[kind]
+        ] += 1
+
+    # --- many -------------------------------------------------------------------------------------
+
+    def at_random(self) -> None:
+        """Do one thing or another."""
+        rng, venue = self.rng, self.venue
+        shard = f"shard-{rng.randrange(venue.shards)}"
+        gateway = f"gateway-{rng.randrange(venue.gateways)}"
+        follower = f"follower-{rng.randrange(venue.shards)}"
+        choice = rng.choices(range(8), [26, 26, 6, 6, 14, 6, 3, 3])[0]
+        match choice:
+            case 0:
+                self.kill(shard)
+            case 1:
+                self.kill(gateway)
+            case 2:
+                self.kill(follower)
+            case 3:
+                self.kill("exporter")
+            case 4:
+                self.kill(shard, gateway)
+            case 5:
+                self.kill(*venue.processes()[: venue.shards + venue.gateways])
+            case 6:
+                self.pause(rng.choice([shard, gateway]), rng.choice([0.3, 1.0]))
+            case _:
+                self.restart(rng.choice(["supervisor", "everything", "container"]))
+
+    def points(self) -> list[tuple[str, FaultPoint]]:
+        """Return where kills by point can happen in this venue, by kind of process."""
+        is_power = "log.durability=power" in self.venue.venue.command
+        return [
+            (kind, point)
+            for kind, points in (
+                *(("shard", SHARD_POINTS), ("follower", FOLLOWER_POINTS)),
+                ("gateway", GATEWAY_POINTS),
+            )
+            for point in points
+            if is_power or point not in POWER_POINTS
+        ]
+
+    def at_some_point(self, kind: str, point: FaultPoint) -> None:
+        """Have a process of a kind die at a point."""
+        count = self.venue.gateways if kind == "gateway" else self.venue.shards
+        name = f"{kind}-{self.rng.randrange(count)}"
+        rare = {
+            *RECOVERY_POINTS, *FOLLOWER_POINTS, FaultPoint.SEGMENT_CREATED,
+            FaultPoint.SEGMENT_MAPPED, FaultPoint.GATEWAY_SEGMENT,
+            FaultPoint.BEFORE_EXPECTED, FaultPoint.AFTER_EXPECTED,
+        }  # fmt: skip
+        if point in RECOVERY_POINTS:
+            self.at_point(name, point, self.rng.randint(1, 2), self.rng.randint(1, 2))
+        else:
+            self.at_point(name, point, 1 if point in rare else self.rng.randint(1, _BUSY_MOST))
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def finish(self) -> dict[str, Any]:
+        """Stop the venue in good order, hold record and logs against each other; return counts."""
+        venue = self.venue
+        venue.check()
+        venue.stop()
+        logs = [replay(venue.data, shard) for shard in range(venue.shards)]
+        firm = [session.name for session in FIRM_SESSIONS]
+        found = audit(venue.checker, logs, firm=firm)
+        findings = list(found.findings)
+        for log in logs:
+            if len(log.commands) <= _ORACLE_COMMANDS:
+                findings += check_oracle(log)
+            findings += check_snapshots(venue.data, log)
+        if findings:
+            text = "\n".join(findings[:20])
+            raise CrashError(f"seed {venue.seed}, {venue.folder}:\n{text}")
+        checker = venue.checker
+        return {
+            "counts": dict(self.counts),
+            "checks": self.checks,
+            "orders": len(checker.orders),
+            "requests": checker.requests,
+            "reports": checker.reports,
+            "repeated": sum(session.repeated for session in checker.sessions.values()),
+            "connections": sum(session.connections for session in checker.sessions.values()),
+            "commands": found.commands,
+            "matched": found.matched,
+            "losses": checker.losses + found.losses,
+            "duplicates": checker.duplicates + found.duplicates,
+        }
