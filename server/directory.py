@@ -135,7 +135,9 @@ _decoder = msgspec.json.Decoder(list[Record])
 
 def home_of(protocol: ProtocolName, begin_string: str, name: str, gateways: int) -> int:
     """Return the gateway that a session not known so far belongs to."""
-    return zlib.crc32("\0".join((protocol, begin_string, name)).encode()) % gateways
+    checksum = zlib.crc32("\0".join((protocol, begin_string, name)).encode())
+    # The low bits of a CRC are the same for many names that differ in their last character.
+    return ((checksum * 0x9E3779B1 & 0xFFFFFFFF) >> 16) % gateways
 
 
 class DirectoryContent:

@@ -150,8 +150,7 @@ class Follower:
         reason = self._due()
         if reason:
             self._write(reason)
-        if not is_behind or self._has_unsettled:
-            self._look_after_files()
+        self._look_after_files()
         if not is_behind:
             time.sleep(_POLL_S)
         return True
@@ -182,6 +181,7 @@ class Follower:
             left.unlink()
         self.replica = self.background.run(lambda: Replica.open(self.folder, self.index))
         self._last_seq = self.replica.snapshot_seq
+        self.words[ShardWord.FOLLOWED_SEQ] = self.replica.seq
         # Its snapshot was written when they were synced up to there.
         self._synced = {
             "commands": self.replica.log_bytes,
@@ -327,7 +327,7 @@ class Follower:
     # --- files ------------------------------------------------------------------------------------
 
     def _look_after_files(self) -> None:
-        """Read new snapshots back, remove old ones, release segments: when there is time for it."""
+        """Read new snapshots back, remove old ones, release segments now and then."""
         if self._has_unsettled:
             self._has_unsettled = False
             self.background.run(self._settle)

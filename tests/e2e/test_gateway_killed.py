@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.peers import BinaryPeer, Closed, FixPeer, FixReport, utc
@@ -99,7 +100,7 @@ class FixClient:
 def test_every_order_is_told_once_when_the_gateway_is_killed(
     tmp_path: Path, settings: tuple[str, ...]
 ):
-    config = {"shards": [{}, {}]}
+    config: dict[str, Any] = {"shards": [{}, {}]}
     with Venue(tmp_path, *settings, config=config, data_dir=tmp_path / "data") as venue:
         fix = FixClient(venue, "FIXER")
         binary = BinaryPeer(venue.port("binary"), "BINNY")

@@ -1,4 +1,4 @@
-"""The directory of stable numbers: what it keeps, what a crash leaves, and two processes at once."""
+"""The directory of stable numbers: what it keeps, what crashes leave, two processes at once."""
 
 import json
 import multiprocessing
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openoutcry.server import directory as module
@@ -59,7 +59,7 @@ def numbers(content: module.DirectoryContent) -> dict[str, Any]:
     """Return all numbers by what they are of."""
     return {
         "firms": {name: each.number for name, each in content.firms.items()},
-        "accounts": {n: each for n, each in enumerate(content.accounts)},
+        "accounts": dict(enumerate(content.accounts)),
         "sessions": {each.key: (each.number, each.home) for each in content.sessions},
         "symbols": {each.key: (each.number, each.shard) for each in content.symbols},
     }
@@ -90,9 +90,7 @@ def test_everything_configured_gets_its_number_once(tmp_path: Path):
     assert numbers(read_directory(tmp_path)) == numbers(first.content)
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_no_order_and_no_addition_changes_a_number(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -280,7 +278,7 @@ def _add_many(folder: str, start: Barrier, seed: int, results: Any) -> None:
     made = Directory(Path(folder))
     table = AccountTable(512, is_open=True, directory=made)
     start.wait(20)
-    found = {}
+    found: dict[Any, Any] = {}
     for n in range(120):
         # Half of the names are wanted by both at once.
         name = b"both-%d" % n if n % 2 else b"own-%d-%d" % (seed, n)
@@ -347,7 +345,7 @@ def test_a_session_is_at_home_in_one_gateway(tmp_path: Path):
         other = found[1 - home]
         assert other.home(name, PROTOCOL_FIX, "FIX.4.4") == home
         assert other[entry.number] == entry
-    assert [list(each) for each in found][0] == list(found[1])
+    assert list(found[0]) == list(found[1])
     # What cannot be a session is dealt with where it arrived.
     for gateway in range(2):
         for name, begin in (("", "FIX.4.4"), ("a b", "FIX.4.4"), ("x", "FIX.9"), ("x" * 33, "")):

@@ -18,6 +18,7 @@ from support.gateway_alone import GatewayAlone
 
 from openoutcry.engine.enums import CommandKind, OrderStatus, ReportKind
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
+from openoutcry.server.journal import OutOfSpaceError, SegmentedFile
 from openoutcry.server.session_settings import CancelOnDisconnect, Session
 from openoutcry.server.sessions import BLOCK_HEADER_WORDS, BLOCK_WORDS, SOURCE_ANSWER
 from openoutcry.server.store import GatewayStore
@@ -405,3 +406,74 @@ def test_a_power_cut_takes_nothing_that_was_released(tmp_path: Path, seed: int):
         come_back(run)
         check_sent(run, released)
     run.alone.close()
+
+
+def test_a_reset_that_only_a_shard_heard_of_has_happened(tmp_path: Path):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(1))
+    for _ in range(40):
+        run.step()
+    run.sync()
+    before = len(run.sources(FIX))
+    assert before
+    # The Logon's answer waits for the disk, but orders behind it are in the shard's log already.
+    run.reset(FIX)
+    for number in (1, 2):
+        run.model.sent[FIX, run.model.epoch[FIX]].append(("shard", 0))
+        run.handle(FIX, number, ("shard", 0))
+    run.answer(0)
+    run.answer(1)
+    alone = crash(run, tmp_path / "1")
+    for name, data in run.synced.items():
+        (tmp_path / "1" / name).write_bytes(data)
+    alone.close()
+    again = GatewayAlone(tmp_path / "1", SHARDS, SESSIONS, ends=run.alone.ends())
+    run.alone.close()
+    run = Run(again, run.model, run.chooser)
+    run.gateway.recover()
+    row = run.gateway.index.rows[FIX]
+    assert (int(row["epoch"]), int(row["next_in"])) == (run.model.epoch[FIX], 3)
+    come_back(run)
+    run.alone.close()
+
+
+def test_a_disk_without_room_holds_reports_back_until_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(2))
+    alone, index = run.alone, run.gateway.index
+    allocate = SegmentedFile.map_next
+
+    def refuse(file: SegmentedFile, **options: Any) -> None:
+        if file.name.startswith("gateway"):
+            raise OutOfSpaceError(28, "no room")
+        allocate(file, **options)
+
+    monkeypatch.setattr(SegmentedFile, "map_next", refuse)
+    count = 0
+    while index.has_room:
+        for shard in range(SHARDS):
+            for _ in range(60):
+                run.write(shard, REPORT | {"session": FIX, "inbound_seq": 0, "epoch": 1})
+                count += 1
+        run.gateway.drain()
+        assert count < 20_000
+    for _ in range(3000):
+        run.write(0, REPORT | {"session": FIX, "inbound_seq": 0, "epoch": 1})
+        count += 1
+    run.gateway.drain()
+    assert int(index.rows[FIX]["next_out"]) - 1 < count
+    assert caplog.text.count("no room for what sessions are sent") == 1
+
+    def number_many() -> None:
+        for _ in range(20_000):
+            index.append(FIX_TOO, int(index.rows[FIX_TOO]["next_out"]), 5, 0)
+            index.rows[FIX_TOO]["next_out"] += 1
+
+    with pytest.raises(OutOfSpaceError):
+        number_many()
+    monkeypatch.undo()
+    run.gateway.drain()
+    assert int(index.rows[FIX]["next_out"]) - 1 == count
+    assert index.has_room
+    check_sent(run, {session: [] for session in (*CLIENTS, COPY)})
+    alone.close()

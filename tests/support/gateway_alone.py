@@ -49,7 +49,13 @@ class WrittenLog:
     """The report log of a shard that is not there; one that was closed before goes on."""
 
     def __init__(
-        self, folder: Path, memory: VenueMemory, shard: int, *, count: int = 0, end: int = FIRST_BYTE
+        self,
+        folder: Path,
+        memory: VenueMemory,
+        shard: int,
+        *,
+        count: int = 0,
+        end: int = FIRST_BYTE,
     ) -> None:
         self._file = SegmentedFile(
             folder,
