@@ -10,8 +10,10 @@ written when what it builds upon is on the disk.
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
+
+from openoutcry.server.process import move_to
 
 if TYPE_CHECKING:
     from openoutcry.server.connection import Connection
@@ -27,6 +29,7 @@ class Gate:
         write_checkpoint: writes a checkpoint's image and brings it to the disk; likewise.
         call_soon: has the event loop call something; from another thread.
         fail: ends the process, after a sync that failed.
+        cores: what the thread runs on: the event loop's own is busy when there is much to sync.
     """
 
     def __init__(
@@ -35,7 +38,9 @@ class Gate:
         write_checkpoint: Callable[[bytes], None],
         call_soon: Callable[[Callable[[], None]], object],
         fail: Callable[[], None] = lambda: os._exit(1),
+        cores: Collection[int] = (),
     ) -> None:
+        self._cores = cores
         self._sync = sync
         self._write_checkpoint = write_checkpoint
         self._call_soon = call_soon
@@ -98,6 +103,7 @@ class Gate:
     # --- the thread -------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        move_to(self._cores)
         while True:
             with self._lock:
                 while not self._waiting and self._checkpoint is None and not self._is_stopping:

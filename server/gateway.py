@@ -8,7 +8,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -508,12 +508,16 @@ class Gateway:
         fix_socket: socket.socket | None,
         binary_socket: socket.socket | None,
         parent: int,
+        cores: Collection[int] = (),
     ) -> None:
-        """Listen, and run until the supervisor says stop."""
+        """Listen, and run until the supervisor says stop; `cores` are all that threads may use."""
         self.loop = asyncio.get_running_loop()
         if self.config.log.durability == "power":
             self.gate = Gate(
-                self.index.sync, self._store_checkpoint, self.loop.call_soon_threadsafe
+                self.index.sync,
+                self._store_checkpoint,
+                self.loop.call_soon_threadsafe,
+                cores=cores,
             )
         self.loop.add_reader(wake_fd, self._woken, wake_fd)
         servers = []
@@ -641,11 +645,12 @@ def run_process(
     # The supervisor tells when to stop; a terminal's Ctrl-C reaches the whole group.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    cores = available_cores()
     if config.gateway.core is not None:
         pin(config.gateway.core + number)
     else:
         # On a shard's core it would wait for answers from a process that waits for the core.
-        pinned = shard_cores(config, available_cores())
+        pinned = shard_cores(config, cores)
         keep_off([core for core in pinned if core is not None])
     gateway = Gateway(config, memory, data_dir, number)
     gateway.words[GatewayWord.PID] = os.getpid()
@@ -653,4 +658,4 @@ def run_process(
     with contextlib.suppress(Stopped):
         gateway.recover(lambda: bool(gateway.words[GatewayWord.STOP]) or is_orphan(parent))
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(gateway.serve(wake_fd, fix_socket, binary_socket, parent))
+        runner.run(gateway.serve(wake_fd, fix_socket, binary_socket, parent, cores))

@@ -112,6 +112,8 @@ class SegmentedFile:
         writable: a writer opens the segments that are there, and creates and allocates others; a
             reader maps those that exist.
         owner: what new headers say, and what old ones must.
+        is_synced_in_parts: whether a durable writer brings what it wrote to the disk again and
+            again, a little at a time; then new segments are written there ahead.
         faults: address of the process's FAULTS word, or 0.
 
     Attributes:
@@ -132,6 +134,7 @@ class SegmentedFile:
         *,
         writable: bool,
         owner: SegmentOwner = SegmentOwner(),  # noqa: B008 - it is immutable
+        is_synced_in_parts: bool = True,
         faults: int = 0,
     ) -> None:
         self.folder = folder
@@ -144,6 +147,7 @@ class SegmentedFile:
         self.mapped_bytes = self.first_segment * self.segment_bytes
         self.has_sync_failed = False
         self._first_mapped = self.first_segment
+        self._is_written_ahead = owner.is_durable and is_synced_in_parts
         self._faults = faults
         self._lock = threading.Lock()
         #: A writer's open segments, by index: a file learns of a failed write only while open.
@@ -232,14 +236,18 @@ class SegmentedFile:
             else:
                 os.close(fd)
             if populate:
-                self._populate()
+                self._populate(fd)
             self.mapped_bytes += self.segment_bytes
         reach_in_python(self._faults, FaultPoint.SEGMENT_MAPPED)
 
-    def _populate(self) -> None:
+    def _populate(self, fd: int) -> None:
         """Meet the page faults here, not in the matching loop; older kernels say EINVAL."""
+        if hasattr(os, "posix_fadvise"):
+            # Read ahead, pages come in larger pieces: half the time of a fault for each (0.33 in
+            # place of 0.6 s for a GiB here).
+            os.posix_fadvise(fd, HEADER_BYTES, self.segment_bytes, os.POSIX_FADV_WILLNEED)
         _libc.madvise(self.address + self.mapped_bytes, self.segment_bytes, _MADV_POPULATE_WRITE)
-        if self.owner.is_durable:
+        if self._is_written_ahead:
             # All its pages are dirty now: the first sync of a few batches would write 16 MiB (12 ms
             # here). Written ahead, later syncs also need no change of the file's extents: 90 us in
             # place of 140. Writing zeros by pwrite instead was slower here (250 us).

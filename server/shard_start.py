@@ -206,7 +206,10 @@ class _Start:
     def _open_reports(self, replica: Replica) -> SegmentedFile:
         name, size = f"shard-{self.index}-reports", self.config.log.segment_bytes
         owner, faults = self._owner, self._faults
-        reports = SegmentedFile(self._folder, name, size, writable=True, owner=owner, faults=faults)
+        reports = SegmentedFile(
+            *(self._folder, name, size),
+            writable=True, owner=owner, is_synced_in_parts=False, faults=faults,
+        )  # fmt: skip
         reports.ensure_from(replica.report_bytes)
         return reports
 

@@ -388,13 +388,13 @@ def test_the_priority_rises_only_while_it_is_far_behind(make: Callable[..., Benc
     bench = make(Snapshots(every_bytes=1 << 20, every_s=None))
     follower = Follower(bench.config, bench.memory, 0, bench.folder)
     assert not follower.background.is_raised
-    follower._set_priority(1 << 20)
+    follower._set_priority(4 << 20)
     assert not follower.background.is_raised
-    follower._set_priority((1 << 20) + 1)
+    follower._set_priority((4 << 20) + 1)
     assert follower.background.is_raised
-    follower._set_priority(1 << 19)
+    follower._set_priority(1 << 20)
     assert follower.background.is_raised
-    follower._set_priority((1 << 18) - 1)
+    follower._set_priority((1 << 20) - 1)
     assert not follower.background.is_raised
 
 
