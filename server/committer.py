@@ -18,7 +18,7 @@ from openoutcry.engine.commit import await_appended, tell_synced
 from openoutcry.engine.faults import FaultPoint, reach_in_python
 from openoutcry.engine.state import ShardWord
 from openoutcry.server.journal import SegmentedFile
-from openoutcry.server.process import move_to
+from openoutcry.server.process import move_to, take_short_slices
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,7 @@ class Committer:
 
     def _run(self) -> None:
         move_to(self._cores)
+        take_short_slices()
         synced = int(self._words[ShardWord.SYNCED_BYTES])
         began = 0.0
         while not self._is_stopping:

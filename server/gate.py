@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
-from openoutcry.server.process import move_to
+from openoutcry.server.process import move_to, take_short_slices
 
 if TYPE_CHECKING:
     from openoutcry.server.connection import Connection
@@ -104,6 +104,7 @@ class Gate:
 
     def _run(self) -> None:
         move_to(self._cores)
+        take_short_slices()
         while True:
             with self._lock:
                 while not self._waiting and self._checkpoint is None and not self._is_stopping:

@@ -4,7 +4,9 @@ import ctypes
 import json
 import logging
 import os
+import platform
 import signal
+import struct
 import sys
 import time
 from collections.abc import Collection
@@ -17,6 +19,9 @@ from openoutcry.server.config import Config
 log = logging.getLogger(__name__)
 
 _PR_SET_PDEATHSIG = 1
+#: Numbers of the system call, by machine.
+_SCHED_SETATTR = {"x86_64": 314, "aarch64": 274}
+_SHORT_SLICE_NS = 100_000
 
 
 class _JsonFormatter(logging.Formatter):
@@ -82,6 +87,22 @@ def move_to(cores: Collection[int]) -> None:
     """Have the calling thread run on these cores, not on the one that it inherited; none: stay."""
     if cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, cores)
+
+
+def take_short_slices() -> None:
+    """Have the calling thread get a core soon after it wakes up, for a short while each time.
+
+    For threads that sleep for the disk most of the time and have others wait for them. It claims no
+    more of the core than before. Linux 6.12 and newer; elsewhere nothing changes.
+    """
+    number = _SCHED_SETATTR.get(platform.machine())
+    if number is None or not sys.platform.startswith("linux"):
+        return
+    nice = os.getpriority(os.PRIO_PROCESS, 0)
+    # struct sched_attr: size, policy, flags, nice, priority, runtime (the slice), deadline, period,
+    # two clamps.
+    attributes = struct.pack("<IIQiIQQQII", 56, 0, 0, nice, 0, _SHORT_SLICE_NS, 0, 0, 0, 0)
+    ctypes.CDLL(None).syscall(number, 0, attributes, 0)
 
 
 def keep_off(cores: list[int]) -> None:
