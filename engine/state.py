@@ -102,6 +102,8 @@ class ShardWord(IntEnum):
     #: end, write a last snapshot and stop, 2 to stop at once (the folder goes away with the venue).
     SNAPSHOT_REQUEST = 176
     FOLLOWER_STOP = 177
+    #: Follower: the log's bytes up to the end of the batches that it has followed.
+    FOLLOWED_BYTES = 178
     #: Tests: countdowns of fault points; see `engine.faults`.
     FAULTS = 192
     #: Follower: segments archived or deleted, and how often that failed.

@@ -79,7 +79,7 @@ def _fill(
     until = time.monotonic() + _FILL_TIMEOUT_S
     while time.monotonic() < until:
         figures = _Figures(ready["http"])
-        executed = figures.sum("commands_total")
+        executed = figures.sum("orders_total")
         open_orders = figures.sum("pool_used", pool="open_orders")
         log_bytes = figures.sum("log_bytes", log="command")
         since = log_bytes - figures.sum("snapshot_log_bytes")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -35,6 +36,9 @@ def own_venue(
         config: Its configuration file, if not the embedded default.
         data_dir: Its data directory, if not a temporary one.
         on_log: Gets each line of its log, in a thread; by default they go to our stderr.
+
+    Raises:
+        VenueError: it did not start; the text ends with the last line of its log.
     """
     command = [sys.executable, "-m", "openoutcry.server.main", "serve"]
     if config:
@@ -49,11 +53,17 @@ def own_venue(
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
     ):
         reader = None
+        last: deque[str] = deque(maxlen=1)
         if on_log is not None:
-            reader = threading.Thread(target=_read_log, args=(process, on_log), daemon=True)
+            reader = threading.Thread(target=_read_log, args=(process, on_log, last), daemon=True)
             reader.start()
         try:
-            ready = _ready_line(process)
+            try:
+                ready = _ready_line(process)
+            except VenueError as error:
+                if reader is not None and process.poll() is not None:
+                    reader.join(_STOP_S)
+                raise VenueError(": ".join([str(error), *last])) from None
             yield ready
         finally:
             _stop(process)
@@ -77,10 +87,13 @@ def _terminated_in_order() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _read_log(process: "subprocess.Popen[str]", on_log: Callable[[str], None]) -> None:
+def _read_log(
+    process: "subprocess.Popen[str]", on_log: Callable[[str], None], last: deque[str]
+) -> None:
     assert process.stderr is not None
     for line in process.stderr:
-        on_log(line.rstrip("\n"))
+        last.append(line.rstrip("\n"))
+        on_log(last[0])
 
 
 def _ready_line(process: "subprocess.Popen[str]") -> dict[str, Any]:

@@ -196,6 +196,7 @@ class Follower:
         self.replica = self.background.run(lambda: Replica.open(self.folder, self.index))
         self._last_seq = self.replica.snapshot_seq
         self.words[ShardWord.FOLLOWED_SEQ] = self.replica.seq
+        self.words[ShardWord.FOLLOWED_BYTES] = self.replica.log_bytes
         # Its snapshot was written when they were synced up to there.
         self._synced = {
             "commands": self.replica.log_bytes,
@@ -220,6 +221,7 @@ class Follower:
 
         result = self.background.run(follow)
         self.words[ShardWord.FOLLOWED_SEQ] = replica.seq
+        self.words[ShardWord.FOLLOWED_BYTES] = replica.log_bytes
         if result.end == FollowEnd.TORN:
             # Committed bytes are whole: this names the file and the place.
             replica.find_end(floor=end)

@@ -28,6 +28,7 @@ from openoutcry.engine.state import (
 )
 from openoutcry.server.committer import Committer
 from openoutcry.server.config import Config
+from openoutcry.server.drop_behind import DropBehind
 from openoutcry.server.journal import OutOfSpaceError, Preparer, SegmentedFile, SegmentError
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.process import (
@@ -140,6 +141,7 @@ class Shard:
                 break
         words[ShardWord.STATUS] = ProcessStatus.STOPPED
         self.preparer.stop()
+        self.drop_behind.stop()
         if self.committer is not None:
             self.committer.stop()
         os.close(self._lock_fd)
@@ -170,11 +172,23 @@ class Shard:
             self.preparer.add(self.log, self.log.segment_bytes)
         self.preparer.add(self.reports, self.reports.segment_bytes)
         self.preparer.start()
+        self.drop_behind = DropBehind(self._cores)
+        self.drop_behind.add(self.reports, lambda: self.reports.first_byte)
+        if self._durability != Durability.NONE:
+            self.drop_behind.add(self.log, self._followed)
+        self.drop_behind.start()
         self.committer: Committer | None = None
         if self._durability == Durability.POWER:
             interval = config.log.group_commit_us
             self.committer = Committer(self.log, self.words, interval, self._cores)
             self.committer.start()
+
+    def _followed(self) -> int:
+        """Return up to where the log is neither mapped here nor wanted by the follower."""
+        mapped = self.log.first_byte
+        if self.config.snapshots is None:
+            return mapped
+        return min(mapped, int(self.words[ShardWord.FOLLOWED_BYTES]))
 
     def _fail(self, error: BaseException | None = None) -> NoReturn:
         self.words[ShardWord.STATUS] = ProcessStatus.FAILED
