@@ -370,14 +370,21 @@ def replay(
 def later_batch(log: NDArray[np.int64], position: int, limit: int) -> tuple[int, int]:
     """Return word and `synced` of the first batch from word `position` on whose checksum is right.
 
-    Return (-1, 0) where there is none below word `limit`.
+    Return (-1, 0) where there is none below word `limit`. Every word is looked at, those of
+    commands too, whose prices and identifiers a client may have chosen to look like a batch: one
+    that cannot lie at its place is none. No batch says that more was synced than lies before it,
+    and each command before it takes a word at least.
     """
     for at in range(position, limit - HEADER_WORDS + 1):
         if log[at] & LOW_32 != MAGIC:
             continue
         size = (log[at] >> 32) & LOW_32
         stop = at + (size >> 3)
-        if size & 7 != 0 or stop > limit or stop < at + HEADER_WORDS:
+        count = log[at + 3] & LOW_32
+        rings = (log[at + 3] >> 32) & LOW_32
+        if size & 7 != 0 or stop > limit or count < 1 or stop < at + HEADER_WORDS + rings + count:
+            continue
+        if log[at + 2] < 1 or log[at + 2] > at + 1 or log[at + 6] < 0 or log[at + 6] > at * 8:
             continue
         if checksum(log, at, stop) == log[at + 1]:
             return at, log[at + 6]

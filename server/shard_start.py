@@ -320,7 +320,9 @@ class _Start:
         """Return how much of the log is known to be on the disk."""
         if self._has_memory:
             return int(self.words[ShardWord.SYNCED_BYTES])
-        return replica.synced_bytes
+        # A snapshot is written when the log below it is on the disk. Nothing may follow it, and
+        # what lies below it may be gone.
+        return max(replica.synced_bytes, replica.floor)
 
     # --- the new epoch ---
 
@@ -332,7 +334,7 @@ class _Start:
         if self._has_memory and len(before) == len(rings):
             rings[:] = before
         begin = replica.log_bytes
-        position, seq = begin // 8, replica.seq
+        position, seq, synced = begin // 8, replica.seq, begin
         now = max(time.time_ns(), replica.time_ns)
         for first in range(0, len(commands), MAX_BATCH_COMMANDS):
             part = np.zeros(MAX_BATCH_COMMANDS, COMMAND)
@@ -350,7 +352,7 @@ class _Start:
                     seq + 1,
                     now,
                     replica.epoch + 1 if first == 0 else replica.epoch,
-                    begin if self._is_power else 0,
+                    synced if self._is_power else 0,
                     rings,
                     self._faults,
                 )
@@ -364,10 +366,12 @@ class _Start:
                     f"shard {self.index} cannot execute the beginning of its new epoch at byte "
                     f"{result.position} of its log: {result.reason}"
                 )
+            if self._is_power:
+                # Before the next part: only a log's first batch may say that nothing is synced.
+                file.sync(synced, position * 8)
+                synced = position * 8
         self._write_report_header(replica, reports)
         reports.ensure(replica.report_bytes + 2 * MAX_PACKED_BYTES)
-        if self._is_power:
-            file.sync(begin, position * 8)
 
     # --- shared memory ---
 

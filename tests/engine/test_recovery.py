@@ -12,6 +12,8 @@ from openoutcry.config.jit import IS_COMPILED
 from openoutcry.engine.book import Book, Capacity, create_book
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.log import (
+    HEADER_WORDS,
+    MAGIC,
     READ_HEADER_WORDS,
     append_batch,
     as_words,
@@ -275,3 +277,36 @@ def test_a_batch_out_of_order_is_not_executed(log, word, change):
     assert play.run() == (ReplayExit.OUT_OF_ORDER, 0)
     last = np.array([-1, 0, 0], np.int64)
     assert skip_batches(words, 0, len(words), last) == (ReplayExit.OUT_OF_ORDER, log.ends[3])
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        (0, MAGIC | (64 * 8 + 4) << 32),
+        (0, MAGIC | (HEADER_WORDS + 2) * 8 << 32),
+        (0, MAGIC | 1 << 52),
+        (2, 0),
+        (2, 102),
+        (2, int.from_bytes(b"OOB2AAAA", "little")),
+        (3, 0),
+        (3, 3 << 32),
+        (3, 3 | 3 << 32),
+        (6, -8),
+        (6, 101 * 8),
+    ],
+)
+def test_words_that_a_client_chose_are_taken_for_no_batch(word, value):
+    """A command's words may have a frame's shape and checksum; then no torn tail is damage."""
+    at, size = 100, 12
+    words = np.zeros(400, np.int64)
+
+    def seal() -> None:
+        length = (int(words[at]) >> 32) >> 3
+        words[at + 1] = checksum(words, at, min(at + length, len(words)))
+
+    words[at : at + HEADER_WORDS] = (MAGIC | size * 8 << 32, 0, 101, 3 | 2 << 32, 1, 9, at * 8)
+    seal()
+    assert later_batch(words, 1, len(words)) == (at, at * 8)
+    words[at + word] = value
+    seal()
+    assert later_batch(words, 1, len(words)) == (-1, 0)

@@ -22,6 +22,7 @@ from openoutcry.engine.log import (
     MAX_BATCH_COMMANDS,
     READ_HEADER_WORDS,
     BatchWord,
+    append_batch,
     as_words,
     read_batch,
 )
@@ -29,9 +30,9 @@ from openoutcry.engine.records import COMMAND
 from openoutcry.engine.ring import TAIL_WORD
 from openoutcry.engine.snapshot import check_invariants, state_hash
 from openoutcry.engine.state import ProcessStatus, ShardWord
-from openoutcry.server import durable, journal
+from openoutcry.server import durable, journal, shard_start
 from openoutcry.server.config import Symbol, Venue
-from openoutcry.server.journal import HEADER_BYTES, open_segments
+from openoutcry.server.journal import HEADER_BYTES, open_segments, segments_on_disk
 from openoutcry.server.replica import Replica
 from openoutcry.server.shard_guard import lock_shard
 from openoutcry.server.snapshots import write_snapshot
@@ -206,11 +207,12 @@ def test_events_of_market_data_are_in_the_ring_that_others_read(shard, tmp_path)
     assert again.book.events.ctypes.data == fresh.memory.events[shard.index].ctypes.data
 
 
-def test_it_begins_with_a_snapshot_and_needs_no_older_segment(shard, tmp_path):
+@pytest.mark.parametrize("last", [4, 7], ids=["log-behind-it", "nothing-behind-it"])
+def test_it_begins_with_a_snapshot_and_needs_no_older_segment(shard, tmp_path, last):
     for round_ in range(8):
         shard.put(orders(5_000, shard.index, 1, 701 + 5_000 * round_))
         shard.run()
-        if round_ == 4:
+        if round_ == last:
             replica = Replica.open(shard.folder, shard.index)
             replica.follow()
             write_snapshot(shard.folder, replica, shard.config.venue.name)
@@ -225,6 +227,8 @@ def test_it_begins_with_a_snapshot_and_needs_no_older_segment(shard, tmp_path):
             (shard.folder / f"shard-{shard.index}-{kind}-{index:08d}.seg").unlink()
     fresh = forget(shard, tmp_path)
     again = fresh.run()
+    for kind, count in zip(("commands", "reports"), gone, strict=True):
+        assert segments_on_disk(shard.folder, f"shard-{shard.index}-{kind}")[0] == count
     assert fresh.words[ShardWord.SEQ] == before[1] + 1
     assert fresh.words[ShardWord.RELEASED_REPORT] == len(reports)
     check_invariants(again.book)
@@ -479,3 +483,46 @@ def test_pages_that_a_start_is_not_sure_of_are_synced_before_its_epoch(
     assert seen[0][0] < end
     assert seen[0][1] == end
     assert seen[1][0] == end
+
+
+def test_each_part_of_a_start_is_synced_before_the_next(tmp_path, monkeypatch):
+    """With many symbols a start takes several batches. Had the disk only the later one, a log of
+    `process` would look alike, and there it is damage."""
+    config = small_config(durability="power")
+    data = tmp_path / "data"
+    data.mkdir()
+    alone = ShardAlone(config, fresh_memory(config, tmp_path / "shm"), 0, data)
+    order: list[str] = []
+    sync = journal.SegmentedFile.sync
+
+    def note_sync(self, first, stop):
+        if self.name.endswith("commands") and stop > first:
+            order.append(f"sync {first} to {stop}")
+        sync(self, first, stop)
+
+    def note_append(*arguments):
+        end = append_batch(*arguments)
+        order.append(f"append {arguments[1] * 8} to {end * 8}, synced {arguments[9]}")
+        return end
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_start, "MAX_BATCH_COMMANDS", 2)
+        patch.setattr(shard_start, "append_batch", note_append)
+        patch.setattr(journal.SegmentedFile, "sync", note_sync)
+        alone.run()
+    assert [(batch[0], len(batch[2])) for batch in batches(alone)] == [(1, 2), (1, 2)]
+    middle, end = find_middle(alone), int(alone.words[ShardWord.LOG_BYTES])
+    assert order == [
+        f"append 0 to {middle}, synced 0",
+        f"sync 0 to {middle}",
+        f"append {middle} to {end}, synced {middle}",
+        f"sync {middle} to {end}",
+    ]
+
+
+def find_middle(shard):
+    """Return where a log's first batch ends."""
+    file = opened(shard, "commands")
+    first = file.read(0, 8)
+    file.close()
+    return int.from_bytes(first[4:], "little")
