@@ -12,9 +12,16 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from openoutcry.server.durable import write_durably
 
 log = logging.getLogger(__name__)
+
+
+class CredentialFileError(Exception):
+    """The file of passwords cannot be understood; the text names it and the remedy."""
+
 
 #: Cost of a new hash: 16 MiB, and some 50 ms of one core.
 COST_N = 1 << 14
@@ -154,6 +161,10 @@ class CredentialFile:
 
     Args:
         folder: the data directory.
+
+    Raises:
+        CredentialFileError: the file is damaged.
+        OSError: it cannot be read.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -163,7 +174,21 @@ class CredentialFile:
     def _read(self) -> dict[str, str]:
         if not self._path.exists():
             return {}
-        return {str(key): str(text) for key, text in json.loads(self._path.read_bytes()).items()}
+        try:
+            hashes = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+        except msgspec.DecodeError as error:
+            raise self._damaged(str(error)) from None
+        for key, hashed in hashes.items():
+            # Such a password would match nothing: its client could never log on.
+            if not is_password_hash(hashed):
+                raise self._damaged(f"what it says of {key} is no hash of a password")
+        return hashes
+
+    def _damaged(self, reason: str) -> CredentialFileError:
+        return CredentialFileError(
+            f"{self._path} cannot be understood ({reason}): correct it, restore it from a backup,"
+            " or remove it to give every client its configured password back"
+        )
 
     def get(self, key: str) -> str | None:
         """Return a session's hash, or None where its client has set no password."""
@@ -173,7 +198,8 @@ class CredentialFile:
         """Keep a hash, on the disk before this returns, beside those that other gateways keep.
 
         Raises:
-            OSError: It could not be written; the old password stays.
+            OSError: it could not be written; the old password stays.
+            CredentialFileError: the file is damaged; likewise.
         """
         lock = os.open(self._path.parent, os.O_RDONLY | os.O_CLOEXEC)
         try:

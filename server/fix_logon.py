@@ -15,6 +15,7 @@ from openoutcry.protocol.fix.message import Message
 from openoutcry.protocol.fix.versions import Version, version_of
 from openoutcry.server.credentials import (
     CredentialFile,
+    CredentialFileError,
     Given,
     Locks,
     Required,
@@ -216,7 +217,7 @@ class LogonDesk:
     def _keep(self, entry: SessionEntry, new_hash: str) -> bool:
         try:
             self._credentials.file.put(credential_key(entry), new_hash)
-        except OSError as error:
+        except (OSError, CredentialFileError) as error:
             log.error("new password not kept: session=%s error=%s", entry.id, error)
             return False
         log.info("new password kept: session=%s", entry.id)

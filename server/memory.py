@@ -26,7 +26,7 @@ from openoutcry.engine.state import DEPTH_LEVELS, GATEWAY_WORDS, SHARD_WORDS, ST
 from openoutcry.server.process import is_alive
 
 _MAGIC = 0x4F4F43525953484D
-_FORMAT = 3
+_FORMAT = 4
 _HEADER_BYTES = 4096
 MEMORY_FILE = "venue.shm"
 _PREFIX = "openoutcry-"
@@ -40,6 +40,9 @@ class VenueWord(IntEnum):
 
     #: Supervisor: 1 from when the venue first serves until it stops.
     SERVES = 0
+    #: Supervisor: 1 while it starts, until every shard has recovered: no shard changes its log
+    #: before.
+    HOLDS = 1
     #: Exporter: rises twice a second.
     EXPORTER_HEARTBEAT = 16
 
@@ -57,6 +60,8 @@ class VenueMemory:
         events: EVENT (shards, event capacity).
         depth_levels: DEPTH_LEVEL (shards, 2, DEPTH_LEVELS).
         stamps: int64 (shards, STAMP_RECORDS, 2): see engine.loop; measurement only.
+        recovered: int64 (shards): 1 from when a shard has recovered and agrees to the
+            configuration.
         retain: int64 (gateways, shards): the lowest byte of each report log that a gateway needs.
     """
 
@@ -83,6 +88,7 @@ class VenueMemory:
     events: NDArray[Any]
     depth_levels: NDArray[Any]
     stamps: NDArray[np.int64]
+    recovered: NDArray[np.int64]
     retain: NDArray[np.int64]
 
     @classmethod
@@ -133,6 +139,7 @@ def _layout(
         ("events", EVENT, (shards, event_records)),
         ("depth_levels", DEPTH_LEVEL, (shards, 2, DEPTH_LEVELS)),
         ("stamps", np.int64, (shards, STAMP_RECORDS, 2)),
+        ("recovered", np.int64, (shards,)),
         ("retain", np.int64, (gateways, shards)),
     ]
     placed = {}

@@ -3,17 +3,22 @@
 A configuration may name its symbols, firms, accounts and sessions in any order, and have more of
 them with each start. What was there before keeps its number; a symbol that is not configured any
 more, or has another tick or lot, stays under its old number, not listed, so that reports about it
-can be sent again. `refusals` says what a changed configuration may not do.
+can be sent again.
+
+What a changed configuration may not do is found before anything is written, so that a start that is
+refused leaves the data directory as it was: first what the directory tells (`refusals`), then what
+only the recovered books do (`resting_refusals`).
 """
 
-import logging
-import time
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
-from openoutcry.engine.mirror import ask_depth, is_depth_answered
-from openoutcry.engine.state import SHARD_WORDS, ShardWord
+from openoutcry.engine.book import Book
+from openoutcry.engine.enums import Side
+from openoutcry.engine.market import depth
+from openoutcry.engine.records import DEPTH_LEVEL
 from openoutcry.server.config import Config, Symbol
 from openoutcry.server.directory import (
     AccountRecord,
@@ -27,13 +32,6 @@ from openoutcry.server.directory import (
     VenueRecord,
     home_of,
 )
-from openoutcry.server.memory import VenueMemory
-
-log = logging.getLogger(__name__)
-
-#: How long a shard may take to tell what rests in one of its books.
-_ANSWER_S = 5.0
-_PAUSE_S = 0.0005
 
 
 class ResolveError(Exception):
@@ -154,21 +152,22 @@ def register(config: Config, directory: Directory) -> None:
         directory.append(lambda content: missing(config, content))
 
 
-def resolve(config: Config, directory: Directory) -> Config:
-    """Give numbers to everything configured, and return the configuration to run with.
+def resolve(config: Config, content: DirectoryContent) -> Config:
+    """Return the configuration to run with, once it is registered.
 
     Its symbols stand at their numbers, each with its shard: `symbols[number]` and
-    `shard_of(number)` hold. Doing it again changes nothing.
+    `shard_of(number)` hold. Doing it again changes nothing. `content` is what was read of the
+    directory; what `register` will add is added to it, and to nothing else.
 
     Raises:
         ResolveError: the configuration does not go with what is on the disk.
-        DirectoryError, OSError: the directory cannot be written.
     """
-    found = refusals(config, directory.content)
+    found = refusals(config, content)
     if found:
         raise ResolveError(found)
-    register(config, directory)
-    return msgspec.structs.replace(config, symbols=_numbered(config, directory.content))
+    for record in missing(config, content):
+        content.apply(record)
+    return msgspec.structs.replace(config, symbols=_numbered(config, content))
 
 
 def _numbered(config: Config, content: DirectoryContent) -> tuple[Symbol, ...]:
@@ -198,19 +197,16 @@ def account_firms(config: Config, content: DirectoryContent) -> dict[bytes, int]
     }
 
 
-def resting_refusals(config: Config, memory: VenueMemory) -> list[str]:
+def resting_refusals(config: Config, book: Book, shard: int) -> list[str]:
     """Return which symbols of a resolved configuration are not listed although orders rest there.
 
-    The shards must run. Nothing may take orders yet: it is asked before the gateways start.
-
-    Raises:
-        TimeoutError: a shard does not answer.
+    `book` is the recovered one of `shard`.
     """
     found = []
     for number, symbol in enumerate(config.symbols):
-        if symbol.listed:
+        if symbol.listed or config.shard_of(number) != shard:
             continue
-        orders = _resting(memory, config.shard_of(number), number)
+        orders = _resting(book, number)
         if not orders:
             continue
         again = next((s for s in config.symbols if s.listed and s.name == symbol.name), None)
@@ -228,16 +224,13 @@ def resting_refusals(config: Config, memory: VenueMemory) -> list[str]:
     return found
 
 
-def _resting(memory: VenueMemory, shard: int, symbol: int) -> int:
-    """Return how many orders rest in a book, as far as a depth snapshot shows levels."""
-    words = memory.shards[shard]
-    state = int(memory.shards.ctypes.data) + shard * SHARD_WORDS * 8
-    deadline = time.monotonic() + _ANSWER_S
-    request = int(ask_depth(state, symbol))
-    while not is_depth_answered(state, request):
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"shard {shard} does not answer")
-        time.sleep(_PAUSE_S)
-    levels = memory.depth_levels[shard]
-    bids, asks = int(words[ShardWord.DEPTH_BIDS]), int(words[ShardWord.DEPTH_ASKS])
-    return int(levels[0, :bids]["orders"].sum()) + int(levels[1, :asks]["orders"].sum())
+def _resting(book: Book, symbol: int) -> int:
+    """Return how many orders rest in a symbol's book."""
+    if symbol >= book.symbol_capacity:
+        return 0
+    rows = np.zeros(book.level_capacity, DEPTH_LEVEL)
+    count = 0
+    for side in (Side.BUY, Side.SELL):
+        levels = depth(book, symbol, side, rows)
+        count += int(rows["orders"][:levels].sum())
+    return count

@@ -4,6 +4,8 @@ Every start goes this way, the first as well. The shard locks its log, makes its
 newest good snapshot and the log behind it, writes what the report log lacks, cuts off what a crash
 left half-written at the end, and appends a batch: START with an epoch above all before, and what
 the configuration now says otherwise than the log. It executes that batch as it did the others.
+While the venue starts, no shard appends before all have recovered and none refuses the
+configuration: a start that is refused leaves the old configuration's data as they were.
 
 With the venue's shared memory still there (only this process died), reports that were released are
 not touched, for gateways may be reading them, and the command rings go on where the log says. In
@@ -30,8 +32,10 @@ from openoutcry.engine.ring import HEAD_WORD
 from openoutcry.engine.state import SHARD_WORDS, ShardWord
 from openoutcry.server.config import Config
 from openoutcry.server.journal import SegmentedFile, open_segments, owner_of, segments_on_disk
-from openoutcry.server.memory import VenueMemory
+from openoutcry.server.memory import VenueMemory, VenueWord
+from openoutcry.server.process import is_orphan
 from openoutcry.server.replica import FollowEnd, LogEnd, LogSink, RecoveryError, Replica
+from openoutcry.server.resolve import resting_refusals
 from openoutcry.server.shard_guard import Beat, lock_shard
 from openoutcry.server.start_commands import start_commands
 
@@ -40,6 +44,7 @@ log = logging.getLogger(__name__)
 #: Commands replayed between two looks at the clock: some 10 ms.
 _SLICE = 30_000
 _PROGRESS_S = 1.0
+_HOLD_PAUSE_S = 0.001
 _PAGE_WORDS = 4096 // 8
 #: Segment size of the log that is needed at a start only (`durability: none`).
 _UNKEPT_BYTES = 1 << 20
@@ -162,8 +167,13 @@ class _Start:
         )
         self._check_venue(replica)
         self._beat.step()
+        is_new = not segments_on_disk(self._log_folder, f"shard-{index}-commands")
+        if is_new:
+            self._agree(replica)
         reports = self._open_reports(replica)
         end = self._replay(replica, reports)
+        if not is_new:
+            self._agree(replica)
         file = self._cut(replica, end)
         if not self._has_memory:
             words[ShardWord.PREVIOUS_NS] = replica.time_ns
@@ -202,6 +212,20 @@ class _Start:
                 f"{replica.venue!r}, not of {name!r}: name another --data-dir, or set venue.name "
                 "back"
             )
+
+    def _agree(self, replica: Replica) -> None:
+        """Refuse what the configuration may not do to this book, and wait for the other shards."""
+        start_commands(self.config, self.index, replica)
+        found = resting_refusals(self.config, replica.book, self.index)
+        if found:
+            raise RecoveryError("; ".join(found))
+        parent = os.getppid()
+        self.memory.recovered[self.index] = 1
+        while self.memory.venue[VenueWord.HOLDS]:
+            self._beat.step()
+            if is_orphan(parent):
+                raise RecoveryError("the supervisor is gone")
+            time.sleep(_HOLD_PAUSE_S)
 
     def _open_reports(self, replica: Replica) -> SegmentedFile:
         name, size = f"shard-{self.index}-reports", self.config.log.segment_bytes

@@ -32,13 +32,14 @@ from openoutcry.server.config import Config
 from openoutcry.server.config_file import ConfigError, load_config
 from openoutcry.server.control import ControlRing
 from openoutcry.server.control_socket import CONTROL_SOCKET, ControlSocket, Pending, refusal
+from openoutcry.server.credentials import CredentialFile, CredentialFileError
 from openoutcry.server.data_dir import data_directory, shared_memory_folder
-from openoutcry.server.directory import FILE_NAME, Directory, DirectoryError
+from openoutcry.server.directory import FILE_NAME, Directory, DirectoryError, read_directory
 from openoutcry.server.listeners import Listeners, StartError, address_of, bind_listeners
 from openoutcry.server.memory import VenueMemory, VenueWord
 from openoutcry.server.process import StopFlag, die_with_parent, process_name, set_up_logging
 from openoutcry.server.processes import describe, names_of, read_reason
-from openoutcry.server.resolve import ResolveError, resolve, resting_refusals
+from openoutcry.server.resolve import ResolveError, register, resolve
 from openoutcry.server.snapshot_request import ask_for_snapshots
 from openoutcry.server.trading_day import has_ended_since, next_day_end
 from openoutcry.server.venues import write_card
@@ -103,17 +104,19 @@ class Supervisor:
             # The first, so that it tells how far a recovery is.
             listeners.http.listen(128)
             self._add_exporter(listeners.http)
+        # Until all have recovered nothing is written that the old configuration could not read.
+        self.memory.venue[VenueWord.HOLDS] = 1
         for shard in range(self.memory.shard_count):
             self._add_shard(shard)
-        self._await(self.children.find("shard"))
+        shards = self.children.find("shard")
+        self._await(shards, lambda: bool(self.memory.recovered.all()))
         if self.stop.is_set:
             return
-        try:
-            found = resting_refusals(self.config, self.memory)
-        except TimeoutError as error:
-            raise StartError(str(error)) from error
-        if found:
-            raise StartError("; ".join(found))
+        _register(self.config, self.data_dir)
+        self.memory.venue[VenueWord.HOLDS] = 0
+        self._await(shards)
+        if self.stop.is_set:
+            return
         self._catch_up_day_end()
         for number in range(self.memory.gateway_count):
             self._add_gateway(number, listeners)
@@ -127,13 +130,15 @@ class Supervisor:
         self.memory.venue[VenueWord.SERVES] = 1
         self._has_started = True
 
-    def _await(self, children: list[Child]) -> None:
-        """Wait until processes run, however long they recover: one that hangs ends the start."""
+    def _await(self, children: list[Child], are_done: Callable[[], bool] | None = None) -> None:
+        """Wait until processes run (or `are_done`), however long they recover: one that hangs ends
+        the start."""
 
         def are_running() -> bool:
             return all(child.is_running for child in children)
 
-        while not are_running() and not self.stop.is_set:
+        is_over = are_done or are_running
+        while not is_over() and not self.stop.is_set:
             self._turn(_BUSY_LOOK_S)
             hung = [child.name for child in children if child.is_killed]
             if hung and not self.has_failed:
@@ -400,19 +405,30 @@ def run_venue(config: Config, data_dir: Path | None) -> int:
 
 
 def _resolved(config: Config, folder: Path) -> Config:
-    """Return the configuration with what the data directory knows of symbols.
+    """Return the configuration with what the data directory knows of symbols; write nothing.
 
     Raises:
         StartError: the two do not go together.
     """
     try:
-        directory = Directory(folder, is_durable=config.log.durability == "power")
-        try:
-            return resolve(config, directory)
-        finally:
-            directory.close()
+        CredentialFile(folder)
+        return resolve(config, read_directory(folder))
     except ResolveError as error:
         raise StartError("; ".join(error.messages)) from None
+    except (DirectoryError, CredentialFileError) as error:
+        raise StartError(str(error)) from None
+    except OSError as error:
+        raise StartError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _register(config: Config, folder: Path) -> None:
+    """Give numbers to everything configured that has none: those that `_resolved` told."""
+    try:
+        directory = Directory(folder, is_durable=config.log.durability == "power")
+        try:
+            register(config, directory)
+        finally:
+            directory.close()
     except DirectoryError as error:
         raise StartError(str(error)) from None
     except OSError as error:

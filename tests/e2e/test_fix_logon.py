@@ -367,7 +367,7 @@ def test_a_venue_without_room_for_the_file_keeps_the_old_password(tmp_path: Path
     config = {"firms": [{"name": "a", "sessions": [SESSIONS[9]]}]}
     with Venue(tmp_path, data_dir=data, config=config) as venue:
         # A folder in the way of the temporary file.
-        (data / "credentials.new").mkdir()
+        (data / "credentials.json.new").mkdir()
         body = "1137=9|554=change-secret|"
         got = answer(venue, "CHANGE", f"{body}925=brand-new-secret|", "FIXT.1.1")
         assert got[:2] == ["A", "3"]

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from openoutcry.server.credentials import (
     FILE_NAME,
     CredentialFile,
+    CredentialFileError,
     Given,
     Locks,
     Required,
@@ -122,15 +123,53 @@ def test_nothing_shows_a_password():
 def test_the_file_is_for_its_owner_only_and_replaced_as_a_whole(tmp_path: Path):
     file = CredentialFile(tmp_path)
     assert file.get("a") is None
-    file.put("a", "hash-1")
-    file.put("b", "hash-2")
-    file.put("a", "hash-3")
+    first, second, third = (hash_password(b"secret-%d" % n) for n in range(3))
+    file.put("a", first)
+    file.put("b", second)
+    file.put("a", third)
     path = tmp_path / FILE_NAME
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert json.loads(path.read_text()) == {"a": "hash-3", "b": "hash-2"}
+    assert json.loads(path.read_text()) == {"a": third, "b": second}
     assert [entry.name for entry in tmp_path.iterdir()] == [FILE_NAME]
     again = CredentialFile(tmp_path)
-    assert (again.get("a"), again.get("b"), again.get("c")) == ("hash-3", "hash-2", None)
+    assert (again.get("a"), again.get("b"), again.get("c")) == (third, second, None)
+
+
+def test_gateways_keep_what_the_others_keep(tmp_path: Path):
+    one, other = CredentialFile(tmp_path), CredentialFile(tmp_path)
+    first, second = hash_password(b"secret-1"), hash_password(b"secret-2")
+    one.put("a", first)
+    other.put("b", second)
+    again = CredentialFile(tmp_path)
+    assert (again.get("a"), again.get("b")) == (first, second)
+
+
+def test_what_a_crash_left_of_a_change_is_of_no_account(tmp_path: Path):
+    file = CredentialFile(tmp_path)
+    before, after = hash_password(b"secret-1"), hash_password(b"secret-2")
+    file.put("a", before)
+    whole = (tmp_path / FILE_NAME).read_bytes()
+    (tmp_path / f"{FILE_NAME}.new").write_bytes(whole[: len(whole) // 2])
+    again = CredentialFile(tmp_path)
+    assert again.get("a") == before
+    again.put("a", after)
+    assert CredentialFile(tmp_path).get("a") == after
+    assert [entry.name for entry in tmp_path.iterdir()] == [FILE_NAME]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", '{"a": 1}', '{"a": "secret"}', '{"a": "scrypt$16384$8$1$AAAA$AAAA"}'],
+)
+def test_a_file_that_cannot_be_understood_is_told_of(tmp_path: Path, text: str):
+    file = CredentialFile(tmp_path)
+    (tmp_path / FILE_NAME).write_text(text)
+    with pytest.raises(CredentialFileError, match=f"{FILE_NAME} cannot be understood .* remove it"):
+        CredentialFile(tmp_path)
+    # Nothing that a person could still make right is written over.
+    with pytest.raises(CredentialFileError):
+        file.put("a", hash_password(b"secret-1"))
+    assert (tmp_path / FILE_NAME).read_text() == text
 
 
 def test_a_password_that_cannot_be_written_is_not_taken(tmp_path: Path):

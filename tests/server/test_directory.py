@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from openoutcry.engine.api import Engine, new_orders
 from openoutcry.server import directory as module
 from openoutcry.server.config import Capacity, Config, Firm, Gateway, Shard, Symbol
 from openoutcry.server.directory import (
@@ -23,7 +24,13 @@ from openoutcry.server.directory import (
     read_directory,
 )
 from openoutcry.server.registry import SessionRegistry
-from openoutcry.server.resolve import ResolveError, refusals, register, resolve
+from openoutcry.server.resolve import (
+    ResolveError,
+    refusals,
+    register,
+    resolve,
+    resting_refusals,
+)
 from openoutcry.server.session_settings import Session
 from openoutcry.server.sessions import PROTOCOL_BINARY, PROTOCOL_FIX, SESSION_ROW
 from openoutcry.server.tables import NOT_LISTED, AccountTable, SymbolTable, find_account
@@ -53,6 +60,18 @@ def opened(folder: Path, wanted: Config) -> Directory:
     made = Directory(folder)
     register(wanted, made)
     return made
+
+
+def resolved_and_registered(wanted: Config, made: Directory) -> Config:
+    """Return the configuration to run with, after what it said before it was registered came
+    true."""
+    size = made.path.stat().st_size
+    content = read_directory(made.path.parent)
+    found = resolve(wanted, content)
+    assert made.path.stat().st_size == size
+    register(found, made)
+    assert numbers(made.content) == numbers(content)
+    return found
 
 
 def numbers(content: module.DirectoryContent) -> dict[str, Any]:
@@ -115,7 +134,7 @@ def test_no_order_and_no_addition_changes_a_number(
             capacity=Capacity(symbols=8, sessions=64, accounts=64),
         )
         made = Directory(folder)
-        resolved = resolve(wanted, made)
+        resolved = resolved_and_registered(wanted, made)
         found = numbers(made.content)
         for kind, before in known.items():
             assert before.items() <= found[kind].items()
@@ -124,7 +143,7 @@ def test_no_order_and_no_addition_changes_a_number(
         for number, symbol in enumerate(resolved.symbols):
             assert made.content.symbols[number].name == symbol.name
             assert resolved.shard_of(number) == made.content.symbols[number].shard
-        assert resolve(resolved, made) == resolved
+        assert resolved_and_registered(resolved, made) == resolved
         made.close()
 
 
@@ -410,7 +429,7 @@ def test_a_symbol_gone_or_changed_stays_under_its_number(tmp_path: Path):
     changed = config(
         symbols=(Symbol(name="D"), Symbol(name="C", lot="1"), Symbol(name="A", tick="0.010"))
     )
-    resolved = resolve(changed, made)
+    resolved = resolved_and_registered(changed, made)
     assert [(each.name, each.lot, each.listed, each.shard) for each in resolved.symbols] == [
         ("A", "1", True, 0),
         ("B", "1", False, 1),
@@ -431,7 +450,7 @@ def test_a_symbol_gone_or_changed_stays_under_its_number(tmp_path: Path):
         True,
         False,
     ]
-    back = resolve(config(), made)
+    back = resolved_and_registered(config(), made)
     assert [each.listed for each in back.symbols] == [True, True, True, False, False]
 
 
@@ -462,18 +481,45 @@ def test_what_a_changed_configuration_may_not_do(
     size = made.path.stat().st_size
     changed = config(**changes)
     with pytest.raises(ResolveError) as caught:
-        resolve(changed, made)
+        resolve(changed, made.content)
     assert len(caught.value.messages) == 1
     assert sentence in caught.value.messages[0]
     assert refusals(changed, read_directory(tmp_path)) == list(caught.value.messages)
     assert made.path.stat().st_size == size
 
 
+@pytest.mark.parametrize(
+    ("symbol", "sentence"),
+    [
+        (Symbol(name="D"), "symbol C is not listed any more, and 3 orders rest in its book"),
+        (
+            Symbol(name="C", lot="1"),
+            "symbol C has tick 0.01 and lot 1 now, and 3 orders rest at tick 0.01 and lot 10",
+        ),
+    ],
+)
+def test_a_symbol_with_resting_orders_stays_as_it_is(tmp_path: Path, symbol: Symbol, sentence: str):
+    made = opened(tmp_path, config())
+    changed = resolve(config(symbols=(*SYMBOLS[:2], symbol)), made.content)
+    engine = Engine(symbols=3)
+    assert resting_refusals(changed, engine.book, 0) == []
+    sides, prices = [1, 1, 2], [100, 99, 103]
+    engine.process(
+        new_orders(3, symbol=2, id0=[1, 2, 3], side=sides, price_ticks=prices, qty_lots=5)
+    )
+    (found,) = resting_refusals(changed, engine.book, 0)
+    assert sentence in found
+    assert "and have them cancelled first" in found
+    # Another shard's book says nothing about it, and to list it as it was is right.
+    assert resting_refusals(changed, engine.book, 1) == []
+    assert resting_refusals(resolve(config(), made.content), engine.book, 0) == []
+
+
 def test_another_venues_directory_is_refused(tmp_path: Path):
     made = opened(tmp_path, config())
     other = config(venue=config().venue.__class__(name="other"))
     with pytest.raises(ResolveError, match="is of the venue 'openoutcry'"):
-        resolve(other, made)
+        resolve(other, made.content)
 
 
 def test_variants_have_a_share_of_room(tmp_path: Path):
