@@ -67,12 +67,22 @@ def command_named(path: tuple[str, ...]) -> click.Command:
     return command
 
 
+def is_complete(command: click.Command) -> bool:
+    """Tell whether a command needs no more than options."""
+    return not any(isinstance(each, click.Argument) and each.required for each in command.params)
+
+
 @pytest.mark.parametrize(
     ("page", "line"),
     [(page, line) for page in PAGES for line in sorted(commands_of(page))],
     ids=lambda part: part if isinstance(part, str) else name_of(part),
 )
-def test_every_command_that_is_shown_parses(page: Path, line: str) -> None:
+def test_every_command_that_is_shown_parses(
+    page: Path, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A data directory that the text has made before.
+    (tmp_path / "venue-data").mkdir()
+    monkeypatch.chdir(tmp_path)
     words = shlex.split(line)[1:]
     path: tuple[str, ...] = ()
     while words and not words[0].startswith("-"):
@@ -91,8 +101,9 @@ def test_every_command_that_is_shown_parses(page: Path, line: str) -> None:
         if word.startswith("-"):
             assert word.partition("=")[0] in options, f"{' '.join(path)} has no option {word}"
     # A bare name is a mention, and a placeholder is not parsed; what could be typed is.
-    is_typed = words and not re.search(r"\b(FILE|DIR|SYMBOL|NAME|N|KEY)\b|…", line)
-    if is_typed and not isinstance(command, click.Group):
+    is_typed = words and not re.search(r"\b(FILE|DIR|OTHER|SEQ|SYMBOL|NAME|N|KEY)\b|…", line)
+    is_mention = words and all(word.startswith("-") for word in words) and not is_complete(command)
+    if is_typed and not is_mention and not isinstance(command, click.Group):
         command.make_context(path[-1], words)
 
 

@@ -201,8 +201,9 @@ def test_the_exporter_comes_back_and_nobody_notices(tmp_path: Path):
 
 def test_the_death_of_the_supervisor_ends_all(tmp_path: Path):
     venue = Venue(tmp_path).start()
+    # The follower and the exporter may have no names of their own yet.
+    wait_for(lambda: len({*venue.children()} - {"oo-supervisor"}) == 4, 10)
     children = venue.children()
-    assert len(children) == 4
     with FixPeer(venue.port("fix"), "F") as client:
         client.log_on()
         venue.process.kill()
@@ -266,9 +267,9 @@ def test_counters_agree_with_what_the_clients_did(tmp_path: Path):
         assert metrics("rejects_total", reason="qty_out_of_range", shard="0") == 1
         for protocol in ("fix", "binary"):
             assert metrics("connections", protocol=protocol) == 1
-        # A gauge that the gateway sets ten times a second.
+        # Gauges that gateway and shard set ten or twenty times a second.
         wait_for(lambda: venue.metrics()("sessions_connected") == 2)
-        assert metrics("pool_used", pool="open_orders") <= 2
+        wait_for(lambda: venue.metrics()("pool_used", pool="open_orders") == 1)
         stages = {
             sample.labels["stage"]: sample.value
             for sample in metrics.samples
