@@ -13,6 +13,8 @@ from openoutcry.engine.log import (
     BATCH_END,
     BATCH_OK,
     BATCH_TORN,
+    HEADER_WORDS,
+    MAGIC,
     append_batch,
     as_words,
     batch_words,
@@ -42,6 +44,8 @@ def append(log: NDArray[Any], at: int, ring: NDArray[Any], head: int, count: int
 
 def read(log: NDArray[Any], at: int, limit: int) -> tuple[int, NDArray[Any], int, list[int]]:
     commands = np.zeros(RING, COMMAND)
+    # What an earlier batch left there must not shine through.
+    commands.view(np.uint8).fill(0xEE)
     header = np.zeros(16, np.int64)
     code, count, end = read_batch(log, at, limit, as_words(commands), header)
     return int(code), commands[:count], int(end), header[:7].tolist()
@@ -83,6 +87,36 @@ def test_every_flipped_bit_is_seen(seed: int) -> None:
         flipped = log.copy()
         flipped[word] ^= np.uint64(1 << bit).astype(np.int64)
         assert read(flipped, 0, len(log))[0] in {BATCH_END, BATCH_TORN}, (word, bit)
+
+
+@pytest.mark.parametrize("count", range(1, 9))
+def test_a_flipped_bit_is_seen_in_every_word(count: int) -> None:
+    """Batches of even and odd lengths: the checksum takes words in by two."""
+    log = np.zeros(400, np.int64)
+    end = append(log, 0, random_commands(count), 0, count, 1)
+    for word in range(end):
+        flipped = log.copy()
+        flipped[word] ^= 1 << 40
+        assert int(checksum(flipped, 0, end)) != log[1] or word == 1
+        assert read(flipped, 0, len(log))[0] in {BATCH_END, BATCH_TORN}, word
+
+
+def test_a_batch_of_sequence_0_is_none() -> None:
+    log = np.zeros(400, np.int64)
+    for seq, code in ((1, BATCH_OK), (0, BATCH_TORN), (-3, BATCH_TORN)):
+        append(log, 0, random_commands(4), 0, 3, seq)
+        assert read(log, 0, len(log))[0] == code
+
+
+def test_rings_that_do_not_fit_into_a_batch_are_not_read() -> None:
+    """The batch is the last thing that is mapped, and its checksum is right."""
+    log = np.zeros(HEADER_WORDS + 1, np.int64)
+    log[:] = (MAGIC | len(log) * 8 << 32, 0, 1, 1 | 9 << 32, 1, 1, 0, 0)
+    log[1] = checksum(log, 0, len(log))
+    assert read(log, 0, len(log))[0] == BATCH_TORN
+    log[3] = 1
+    log[1] = checksum(log, 0, len(log))
+    assert read(log, 0, len(log))[0] == BATCH_OK
 
 
 def test_a_batch_cut_anywhere_is_not_read() -> None:

@@ -147,6 +147,8 @@ def test_reports_are_the_oracles_and_packed_where_they_belong(log):
     while True:
         code, _ = play.run(writes=True)
         exits.append(code)
+        # Behind it nothing is mapped.
+        assert not play.report_log[play.mapped :].any()
         if code == ReplayExit.END:
             break
         if code == ReplayExit.ROWS:
@@ -230,6 +232,29 @@ def test_stops_and_limits(log):
     assert 5 + done in log.seqs
     assert play.cursor[Cursor.EXECUTED] == log.ends[log.seqs.index(5 + done)]
     assert play.run(most=0) == (ReplayExit.LIMIT, 0)
+    # Within a batch: no limit ends it before its end.
+    within = next(n for n in range(10, 40) if log.seqs[n + 1] - log.seqs[n] > 2)
+    play.run(stop=log.seqs[within] + 1)
+    assert play.run(most=0) == (ReplayExit.LIMIT, log.seqs[within + 1] - log.seqs[within] - 1)
+    play = Replay(log, 4_000)
+    assert play.run(most=log.seqs[3]) == (ReplayExit.LIMIT, log.seqs[3])
+    assert play.run(most=1) == (ReplayExit.LIMIT, log.seqs[4] - log.seqs[3])
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [(READ_ROWS - 2, (ReplayExit.END, READ_ROWS + 1)), (READ_ROWS + 1, (ReplayExit.TORN, 3))],
+)
+def test_a_batch_without_room_behind_others_is_read_alone_if_at_all(log, count, expected):
+    words = np.zeros(batch_words(READ_ROWS + 1, 0) + 100, np.int64)
+    ring = np.zeros(1 << count.bit_length(), COMMAND)
+    ring["kind"] = CommandKind.TIME
+    rings = np.zeros(0, np.int64)
+    position = 0
+    for first, size in ((0, 1), (1, 2), (3, count)):
+        arguments = (first, size, first + 1, TIME_NS, 1, 0, rings, 0)
+        position = append_batch(words, position, as_words(ring), len(ring) - 1, *arguments)
+    assert Replay(log._replace(words=words)).run() == expected
 
 
 def test_a_capacity_command_is_left_to_the_caller(log):
