@@ -80,7 +80,7 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 _PIECE_BYTES = 1 << 20
 _PIECE_PAUSE_S = 0.0005
 
-#: Addresses reserved for one series of segments: room for a terabyte.
+#: Addresses reserved for one series of segments: a terabyte from the first that is mapped on.
 RESERVE_BYTES = 1 << 40
 
 
@@ -148,16 +148,22 @@ class SegmentedFile:
         indexes = segments_on_disk(folder, name)
         self.first_segment = indexes[0] if indexes else 0
         self.segment_bytes = self._size(segment_bytes, bool(indexes))
-        self.mapped_bytes = self.first_segment * self.segment_bytes
         self.has_sync_failed = False
-        self._first_mapped = self.first_segment
         self._is_written_ahead = owner.is_durable and is_synced_in_parts
         self._faults = faults
         self._lock = threading.Lock()
         #: A writer's open segments, by index: a file learns of a failed write only while open.
         self._fds: dict[int, int] = {}
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-        self.address = _mmap(None, RESERVE_BYTES, _PROT_NONE, flags, -1)
+        self._reserved = _mmap(None, RESERVE_BYTES, _PROT_NONE, flags, -1)
+        self._begin_at(self.first_segment)
+
+    def _begin_at(self, segment: int) -> None:
+        """Have the reserved addresses begin with a segment; nothing is mapped yet."""
+        self._first_mapped = segment
+        self.mapped_bytes = self._window = segment * self.segment_bytes
+        #: Where byte 0 would lie, whether or not these addresses are ours.
+        self.address = self._reserved - self._window
 
     def _size(self, wanted: int | None, is_there: bool) -> int:
         if wanted is not None and (wanted <= 0 or wanted % mmap.PAGESIZE):
@@ -173,9 +179,9 @@ class SegmentedFile:
         return read_segment_header(self.segment_path(self.first_segment)).segment_bytes
 
     def array(self, dtype: DTypeLike) -> NDArray[Any]:
-        """Return the whole reserved range as an array; only what is mapped may be touched."""
+        """Return the series from byte 0 on as an array; only what is mapped may be touched."""
         itemsize = np.dtype(dtype).itemsize
-        count = RESERVE_BYTES // itemsize
+        count = (self._window + RESERVE_BYTES) // itemsize
         buffer: Any = (ctypes.c_char * (count * itemsize)).from_address(self.address)
         return np.frombuffer(buffer, dtype=dtype)
 
@@ -200,8 +206,7 @@ class SegmentedFile:
         """
         if self.mapped_bytes != self.first_byte:
             raise ValueError(f"segments of {self.name} are mapped already")
-        self._first_mapped = byte // self.segment_bytes
-        self.mapped_bytes = self.first_byte
+        self._begin_at(byte // self.segment_bytes)
         if self.writable or self.is_next_there():
             self.map_next()
 
@@ -218,8 +223,12 @@ class SegmentedFile:
             SegmentError: the segment that is there cannot be used.
         """
         with self._lock:
-            if self.mapped_bytes + self.segment_bytes > RESERVE_BYTES:
-                raise OutOfSpaceError(errno.EFBIG, f"{self.name} has reached {RESERVE_BYTES} bytes")
+            if self.mapped_bytes + self.segment_bytes > self._window + RESERVE_BYTES:
+                raise OutOfSpaceError(
+                    errno.EFBIG,
+                    f"{self.name} has grown by {RESERVE_BYTES} bytes, as far as one process maps "
+                    "it: start the venue again",
+                )
             index = self.mapped_bytes // self.segment_bytes
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if self.writable else 0)
             fd = self._open(index)
@@ -395,8 +404,8 @@ class SegmentedFile:
 
     def close(self) -> None:
         """Give the addresses back. Arrays over them must not be used any more."""
-        _libc.munmap(self.address, RESERVE_BYTES)
-        self._close_files(RESERVE_BYTES)
+        _libc.munmap(self._reserved, RESERVE_BYTES)
+        self._close_files(self._window + RESERVE_BYTES)
         self.mapped_bytes = self._first_mapped = 0
 
 

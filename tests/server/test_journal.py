@@ -11,6 +11,7 @@ import pytest
 from openoutcry.server import durable, journal
 from openoutcry.server.journal import (
     HEADER_BYTES,
+    RESERVE_BYTES,
     OutOfSpaceError,
     Preparer,
     SegmentedFile,
@@ -131,6 +132,49 @@ def test_a_series_may_begin_late(tmp_path: Path) -> None:
     assert again.first_byte == again.mapped_bytes == 2 * SEGMENT
     again.ensure(3 * SEGMENT)
     assert again.array(np.uint8)[2 * SEGMENT] == 9
+    again.close()
+
+
+def test_positions_beyond_the_addresses_reserved_are_reached_by_beginning_there(
+    tmp_path: Path,
+) -> None:
+    """A process maps so much in its life; a series may grow on from one life to the next."""
+    index = 3 * RESERVE_BYTES // SEGMENT - 1
+    begin = index * SEGMENT
+    writer = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    writer.ensure_from(begin + 8)
+    writer.ensure(begin + 2 * SEGMENT)
+    assert (writer.first_byte, writer.mapped_bytes) == (begin, begin + 2 * SEGMENT)
+    words = writer.array(np.int64)
+    words[(begin + SEGMENT) // 8 - 1 :][:2] = (5, 6)
+    writer.zero(begin + SEGMENT - 8, begin + SEGMENT)
+    writer.sync(begin, begin + SEGMENT + 8)
+    assert segments_on_disk(tmp_path, "log") == [index, index + 1]
+    reader = open_segments(tmp_path, "log")
+    assert reader is not None
+    while reader.is_next_there():
+        reader.map_next()
+    assert reader.array(np.int64)[(begin + SEGMENT) // 8 - 1 :][:2].tolist() == [0, 6]
+    assert reader.read(begin + SEGMENT, begin + SEGMENT + 1) == b"\6"
+    reader.drop_below(begin + SEGMENT)
+    assert reader.first_byte == begin + SEGMENT
+    reader.close()
+    writer.close()
+
+
+def test_no_more_is_mapped_than_there_are_addresses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "RESERVE_BYTES", 2 * SEGMENT)
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    file.ensure_from(SEGMENT)
+    file.ensure(3 * SEGMENT)
+    with pytest.raises(OutOfSpaceError, match="start the venue again"):
+        file.map_next()
+    file.close()
+    again = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    again.ensure_from(3 * SEGMENT)
+    assert again.mapped_bytes == 4 * SEGMENT
     again.close()
 
 
