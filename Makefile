@@ -18,8 +18,8 @@ SOAK_ORDERS ?= 20000000
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help dev run test test-plain test-all conformance e2e crash bench bench-peers proof soak fuzz cov fmt \
-        lint types links check dashboard lock clean distclean
+.PHONY: help dev run test test-plain test-all conformance e2e e2e-two crash bench bench-peers proof soak fuzz \
+        cov fmt lint types links check dashboard lock clean distclean
 
 help: ## Show this list.
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,6 +54,9 @@ conformance: $(INSTALLED) ## Run the FIX session's test cases, and count them by
 
 e2e: $(INSTALLED) ## Run the tests with real processes and sockets.
 	$(PYTEST) tests/e2e $(ARGS)
+
+e2e-two: $(INSTALLED) ## Run the same with two gateways and two shards.
+	OPENOUTCRY_TEST_GATEWAYS=2 OPENOUTCRY_TEST_SHARDS=2 $(PYTEST) tests/e2e $(ARGS)
 
 crash: $(INSTALLED) ## Run the tests that kill processes.
 	$(PYTEST) tests/crash $(ARGS)

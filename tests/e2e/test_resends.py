@@ -6,10 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from support.peers import BinaryPeer, FixPeer
 from support.venue import Venue
 
 from openoutcry.protocol.binary.messages import ExecutionReport
+
+pytestmark = pytest.mark.two_gateways_too
 
 MakeFix = Callable[..., FixPeer]
 MakeBinary = Callable[..., BinaryPeer]

@@ -17,6 +17,10 @@ from typing import Any, Self
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
+#: Gateways and shards of a venue whose test asks for none in particular (`make e2e-two`).
+GATEWAYS = int(os.environ.get("OPENOUTCRY_TEST_GATEWAYS", "1"))
+SHARDS = int(os.environ.get("OPENOUTCRY_TEST_SHARDS", "1"))
+
 #: A cold cache of kernels takes its time on two busy cores.
 START_S = 150
 STOP_S = 30
@@ -61,6 +65,7 @@ class Venue:
         config: keys of a configuration file.
         symbols: the file's symbols; None for the default ones.
         environment: variables besides this process's own.
+        gateways, shards: how many, where neither settings nor config say so.
     """
 
     _count = 0
@@ -73,6 +78,8 @@ class Venue:
         config: dict[str, Any] | None = None,
         symbols: list[dict[str, str]] | None = None,
         environment: dict[str, str] | None = None,
+        gateways: int = GATEWAYS,
+        shards: int = SHARDS,
     ) -> None:
         Venue._count += 1
         self._environment = environment or {}
@@ -84,6 +91,10 @@ class Venue:
         tree = dict(config or {})
         if symbols is not None:
             tree["symbols"] = symbols
+        if gateways > 1:
+            tree["gateway"] = {"count": gateways, **tree.get("gateway", {})}
+        if shards > 1:
+            tree.setdefault("shards", [{"core": None}] * shards)
         path = self.folder / "server.yaml"
         path.write_text(yaml.safe_dump(tree))
         self.symbol_numbers = {str(each["name"]): n for n, each in enumerate(symbols or SYMBOLS)}
@@ -168,7 +179,7 @@ class Venue:
 
     def kill_all(self) -> None:
         """End every process of the venue, and take away what it leaves: a test failed."""
-        pids = [*self.children().values()] if self.process.poll() is None else []
+        pids = self.pids() if self.process.poll() is None else set()
         self.kill()
         for pid in pids:
             try:
@@ -200,14 +211,18 @@ class Venue:
         """Return what there is of the venue in shared memory."""
         return [path.name for path in Path("/dev/shm").glob(f"openoutcry-{self.name}-*")]
 
-    def children(self) -> dict[str, int]:
-        """Return the pids of the venue's processes by name, the supervisor left out."""
+    def pids(self) -> set[int]:
+        """Return the pids of the venue's processes, the supervisor left out."""
         pid = self.process.pid
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+        return {int(child) for child in text.split()}
+
+    def children(self) -> dict[str, int]:
+        """Return the same by name; one that was forked just now may have none of its own yet."""
         found = {}
-        for child in text.split():
+        for child in self.pids():
             try:
-                found[Path(f"/proc/{child}/comm").read_text().strip()] = int(child)
+                found[Path(f"/proc/{child}/comm").read_text().strip()] = child
             except OSError:
                 continue
         return found
