@@ -198,3 +198,37 @@ def test_damaged_orders_are_refused_or_give_another_hash(part):
     for cut in range(len(data)):
         with pytest.raises(ImageError):
             load_image(image._replace(**{part: data[:cut]}))
+
+
+DETAIL_FIELDS = (
+    *("id0", "id1", "id2", "id3", "id4", "session", "epoch", "account", "firm", "order_id"),
+    *("symbol", "side", "ord_type", "tif", "status", "price_ticks", "qty_lots", "cum_qty"),
+    *("notional_lo", "notional_hi", "expire_ns"),
+)
+
+
+@pytest.mark.parametrize(
+    ("table", "row", "fields"),
+    [
+        ("details", 0, DETAIL_FIELDS),
+        ("details", 2, DETAIL_FIELDS),
+        ("orders", 0, ("leaves_qty",)),
+        ("symbols", 0, ("price_min", "price_max", "qty_min", "qty_max", "replace_policy")),
+        ("symbols", 1, ("is_defined",)),
+        ("marks", 1, ("epoch", "inbound_seq")),
+        ("marks", 2, ("epoch", "inbound_seq")),
+        ("state", 0, ("seq", "time_ns", "event_seq")),
+    ],
+)
+def test_all_that_an_answer_depends_on_is_in_the_hash(table, row, fields):
+    """Of an open order, a finished one, a symbol, a session that has a mark or none, a book."""
+    pair = resting(3, CAPACITY)
+    pair.send(CommandKind.CANCEL, session=1, id0=50, orig0=3)
+    expected = state_hash(pair.book)
+    cells = getattr(pair.book, table)
+    for name in fields:
+        before = cells[row][name].copy()
+        cells[row][name] = before ^ 1
+        assert state_hash(pair.book) != expected, name
+        cells[row][name] = before
+    assert state_hash(pair.book) == expected
