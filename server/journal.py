@@ -434,8 +434,8 @@ def allocate_file(fd: int, size: int) -> None:
 class Preparer:
     """A thread that keeps segments mapped ahead of a writer, so that the writer meets no cold page.
 
-    The writer calls `wake` when it has moved on; `failed` is set while segments cannot be
-    allocated. The thread runs on `cores`: by default on those of the thread that starts it.
+    The writer calls `wake` when it has moved on; `failed` tells that segments cannot be allocated.
+    The thread runs on `cores`: by default on those of the thread that starts it.
     """
 
     def __init__(self, min_free_bytes: int, cores: Collection[int] = ()) -> None:
@@ -446,8 +446,14 @@ class Preparer:
         self._min_free_bytes = min_free_bytes
         self._event = threading.Event()
         self._is_stopping = False
-        self.failed = False
+        #: Names of files whose next segment could not be made.
+        self._failing: set[str] = set()
         self._thread = threading.Thread(target=self._run, name="segments", daemon=True)
+
+    @property
+    def failed(self) -> bool:
+        """Whether any file's next segment could not be made."""
+        return bool(self._failing)
 
     def add(self, file: SegmentedFile, ahead_bytes: int) -> None:
         """Keep `ahead_bytes` mapped beyond the writer's position in this file."""
@@ -491,11 +497,11 @@ class Preparer:
                         if not self.has_room(file, file.segment_bytes):
                             raise OutOfSpaceError(errno.ENOSPC, "free space is below the reserve")
                         file.map_next(populate=True)
-                        self.failed = False
+                        self._failing.discard(file.name)
                     except OSError as error:
-                        if not self.failed:
+                        if file.name not in self._failing:
                             log.error("no new segment: file=%s reason=%s", file.name, error)
-                        self.failed = True
+                        self._failing.add(file.name)
                         break
                 file.drop_below(self._kept.get(file.name, 0))
 

@@ -355,3 +355,28 @@ def test_the_preparer_stops_above_the_reserve_and_says_so(tmp_path: Path) -> Non
     preparer.stop()
     assert file.mapped_bytes == 0
     file.close()
+
+
+def test_a_file_that_gets_its_segment_does_not_hide_one_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log has no room, the smaller segments of the reports still do: orders are declined."""
+    files = [
+        SegmentedFile(tmp_path, name, SEGMENT, writable=True) for name in ("log", "reports", "last")
+    ]
+    full = ["log"]
+    monkeypatch.setattr(Preparer, "has_room", lambda _, file, __: file.name not in full)
+    preparer = Preparer(min_free_bytes=0)
+    for file in files:
+        preparer.add(file, SEGMENT)
+    preparer.start()
+    wanted = {"log": 0, "reports": 0, "last": 0}
+    preparer.wake(wanted)
+    _wait(lambda: files[2].mapped_bytes == SEGMENT)
+    assert preparer.failed
+    full.clear()
+    preparer.wake(wanted)
+    _wait(lambda: files[0].mapped_bytes == SEGMENT and not preparer.failed)
+    preparer.stop()
+    for file in files:
+        file.close()
