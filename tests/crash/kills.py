@@ -31,6 +31,7 @@ POWER_POINTS = {FaultPoint.AFTER_SYNC}
 #: Points that are passed so often that a kill at the first time would always hit the same state.
 _BUSY_MOST = 200
 _HIT_S = 60.0
+_TRIES = 5
 #: Logs of more commands are not executed by the oracle, which takes 50 us each.
 _ORACLE_COMMANDS = 60_000
 
@@ -87,13 +88,30 @@ class Kills:
             for time_ in range(times):
                 self.venue.arm(name, point, countdown if time_ == 0 else 1)
                 self._provoke(name, point, is_first=time_ == 0)
-                what = f"{name} did not come by {point.name} ({countdown})"
-                self.venue.wait(lambda: self.venue.is_hit(name, point), what, _HIT_S)
+                self._await_hit(name, point)
                 self.counts[f"point {point.name}"] += 1
             self.venue.disarm(name, point)
             self.venue.await_change(before)
 
         self.hurt(f"{point.name} in {name}", harm)
+
+    def _await_hit(self, name: str, point: FaultPoint) -> None:
+        """Wait until a process has died at a point; a recovery that passes it too few times is
+        followed by another."""
+        pid = self.venue.pid(name)
+
+        def is_over() -> bool:
+            is_back = point in RECOVERY_POINTS and self.venue.pid(name) not in {0, pid}
+            return self.venue.is_hit(name, point) or (is_back and self.venue.is_up())
+
+        what = f"{name} did not come by {point.name}"
+        for _ in range(_TRIES):
+            self.venue.wait(is_over, what, _HIT_S)
+            if self.venue.is_hit(name, point):
+                return
+            pid = self.venue.pid(name)
+            self.venue.send_signal(name, signal.SIGKILL)
+        raise CrashError(f"{what} in {_TRIES} recoveries")
 
     def _provoke(self, name: str, point: FaultPoint, *, is_first: bool) -> None:
         """Make a process come by a point that load alone does not lead it to."""
@@ -171,9 +189,9 @@ class Kills:
             case _:
                 self.restart(rng.choice(["supervisor", "everything", "container"]))
 
-    def points(self) -> list[tuple[str, FaultPoint]]:
-        """Return where kills by point can happen in this venue, by kind of process."""
-        is_power = "log.durability=power" in self.venue.venue.command
+    @staticmethod
+    def points_of(durability: str) -> list[tuple[str, FaultPoint]]:
+        """Return where kills by point can happen at a level of durability, by kind of process."""
         return [
             (kind, point)
             for kind, points in (
@@ -181,7 +199,7 @@ class Kills:
                 ("gateway", GATEWAY_POINTS),
             )
             for point in points
-            if is_power or point not in POWER_POINTS
+            if durability == "power" or point not in POWER_POINTS
         ]
 
     def at_some_point(self, kind: str, point: FaultPoint) -> None:
