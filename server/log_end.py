@@ -90,7 +90,8 @@ def open_log(folder: Path, shard: int, byte: int) -> SegmentedFile | None:
         path = file.segment_path(index)
         if not path.exists():
             file.close()
-            if byte == index * file.segment_bytes and file.segment_path(index - 1).exists():
+            is_at_end = segments_on_disk(folder, name)[-1] == index - 1
+            if byte == index * file.segment_bytes and is_at_end:
                 return None
             raise RecoveryError(
                 f"{path} is missing: shard {shard} goes on at byte {byte} of its command log; "

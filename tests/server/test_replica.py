@@ -23,6 +23,7 @@ from openoutcry.engine.records import COMMAND, REPORT
 from openoutcry.engine.recovery import FollowEnd
 from openoutcry.engine.snapshot import check_invariants
 from openoutcry.server.journal import SegmentedFile
+from openoutcry.server.log_end import open_log
 from openoutcry.server.replica import (
     CorruptLogError,
     LogEnd,
@@ -321,6 +322,21 @@ def test_a_segment_missing_in_the_middle_is_told_of(tmp_path):
     with pytest.raises(CorruptLogError, match=r"00000001\.seg is missing, but .*00000002\.seg is"):
         replica.follow()
     replica.close()
+
+
+def test_only_a_log_that_ends_with_its_segment_may_lack_the_next(tmp_path):
+    """A snapshot may stand at a segment's very end, before the next one is made."""
+    writer = write_log(tmp_path, count=900)
+    writer.file.segment_path(1).unlink()
+    # The one behind is there: then this one was, too.
+    with pytest.raises(RecoveryError, match=r"00000001\.seg is missing: shard 0 goes on at"):
+        open_log(tmp_path, 0, SEGMENT)
+    for index in range(2, writer.file.mapped_bytes // SEGMENT):
+        writer.file.segment_path(index).unlink()
+    assert open_log(tmp_path, 0, SEGMENT) is None
+    for byte in (SEGMENT + 8, 2 * SEGMENT - 8, 2 * SEGMENT):
+        with pytest.raises(RecoveryError, match=f"shard 0 goes on at byte {byte} of its"):
+            open_log(tmp_path, 0, byte)
 
 
 def test_a_log_that_was_there_is_missed_without_snapshots_too(tmp_path):
