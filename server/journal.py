@@ -151,6 +151,7 @@ class SegmentedFile:
         self.has_sync_failed = False
         self._is_written_ahead = owner.is_durable and is_synced_in_parts
         self._faults = faults
+        self._are_names_synced = False
         self._lock = threading.Lock()
         #: A writer's open segments, by index: a file learns of a failed write only while open.
         self._fds: dict[int, int] = {}
@@ -282,10 +283,26 @@ class SegmentedFile:
             return self._create(path, index)
         try:
             self._check(check_segment(fd, path), index, path)
+            self._sync_names_once()
         except BaseException:
             os.close(fd)
             raise
         return fd
+
+    def _sync_names_once(self) -> None:
+        """Have the names of segments on the disk that a writer before this one made: it may have
+        died between a rename and the sync of the folder."""
+        if self.writable and self.owner.is_durable and not self._are_names_synced:
+            self._sync_names()
+            self._are_names_synced = True
+
+    def _sync_names(self) -> None:
+        try:
+            sync_folder(self.folder)
+        except OSError as error:
+            # The segment is there under its name, and would be used when it is asked for again.
+            self.has_sync_failed = True
+            raise SyncError(error.errno, f"cannot sync {self.folder}: {error.strerror}") from error
 
     def _check(self, header: SegmentHeader, index: int, path: Path) -> None:
         kind, number = kind_and_number(self.name)
@@ -320,7 +337,7 @@ class SegmentedFile:
             # Readers see a segment under its name only when it has its full size.
             rename(temporary, path)
             if is_durable:
-                sync_folder(self.folder)
+                self._sync_names()
         except OSError as error:
             os.close(fd)
             with contextlib.suppress(OSError):

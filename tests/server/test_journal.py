@@ -290,6 +290,45 @@ def test_a_durable_segment_is_on_the_disk_before_it_has_its_name(
     file.close()
 
 
+def test_a_name_that_a_crash_kept_from_the_disk_is_brought_there_before_the_segment_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the rename and the folder's sync; the machine may go down later."""
+    owner = SegmentOwner(is_durable=True)
+    SegmentedFile(tmp_path, "log", SEGMENT, writable=True, owner=owner).ensure(2 * SEGMENT)
+    seen: list[str] = []
+    monkeypatch.setattr(durable, "observer", lambda event, path: seen.append(event))
+    again = SegmentedFile(tmp_path, "log", SEGMENT, writable=True, owner=owner)
+    again.map_next()
+    assert seen == ["folder-sync", "folder-synced"]
+    again.map_next()
+    assert len(seen) == 2
+    for other in ({"writable": False, "owner": owner}, {"writable": True}):
+        SegmentedFile(tmp_path, "log", SEGMENT, **other).ensure(2 * SEGMENT)  # type: ignore[arg-type]
+    assert len(seen) == 2
+
+
+def test_a_segment_whose_name_cannot_be_synced_ends_all_syncs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What would be written there could vanish with the name, however often it is synced."""
+    owner = SegmentOwner(is_durable=True)
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True, owner=owner)
+    file.map_next()
+
+    def fail(folder: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journal, "sync_folder", fail)
+        with pytest.raises(SyncError, match="Input/output error"):
+            file.map_next()
+    assert file.has_sync_failed
+    with pytest.raises(SyncError, match="an earlier sync"):
+        file.sync(0, 1)
+    file.close()
+
+
 def test_a_failed_sync_is_final(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
     file.ensure(2 * SEGMENT)

@@ -526,3 +526,31 @@ def find_middle(shard):
     first = file.read(0, 8)
     file.close()
     return int.from_bytes(first[4:], "little")
+
+
+def test_a_torn_tail_is_gone_from_the_disk_before_the_new_epoch(powered, monkeypatch):
+    end = int(powered.words[ShardWord.LOG_BYTES])
+    with commands_path(powered).open("r+b") as file:
+        file.seek(HEADER_BYTES + end + 800)
+        file.write(bytes([1]) * 8)
+    seen = []
+    sync = journal.SegmentedFile.sync
+
+    def note(self, first, stop):
+        if self.name.endswith("commands") and stop > first:
+            seen.append((first, stop))
+        sync(self, first, stop)
+
+    monkeypatch.setattr(journal.SegmentedFile, "sync", note)
+    powered.run()
+    assert seen[0] == (end, end + 808)
+    assert seen[1] == (end, int(powered.words[ShardWord.LOG_BYTES]))
+
+
+def test_a_clock_that_was_set_back_stops_no_start(shard, monkeypatch):
+    before = int(shard.words[ShardWord.TIME_NS])
+    with monkeypatch.context() as patch:
+        patch.setattr(shard_start.time, "time_ns", lambda: before - 10**12)
+        shard.run()
+    assert shard.words[ShardWord.TIME_NS] == before
+    assert batches(shard)[-1][0] == 2
