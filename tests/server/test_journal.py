@@ -304,7 +304,7 @@ def test_a_name_that_a_crash_kept_from_the_disk_is_brought_there_before_the_segm
     again.map_next()
     assert len(seen) == 2
     for other in ({"writable": False, "owner": owner}, {"writable": True}):
-        SegmentedFile(tmp_path, "log", SEGMENT, **other).ensure(2 * SEGMENT)  # type: ignore[arg-type]
+        SegmentedFile(tmp_path, "log", SEGMENT, **other).ensure(2 * SEGMENT)
     assert len(seen) == 2
 
 

@@ -20,7 +20,7 @@ from oracle.commands import random_commands
 from support.shard_alone import ShardAlone, fresh_memory, small_config, with_log
 
 from openoutcry.config.jit import IS_COMPILED
-from openoutcry.engine.enums import CommandKind, ReportKind
+from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind
 from openoutcry.engine.log import (
     BATCH_OK,
     MAX_BATCH_COMMANDS,
@@ -203,6 +203,8 @@ class Venue:
 def check_all_told_once(venue: Venue, reports: NDArray[Any]) -> None:
     assert (np.diff(reports["report_seq"]) == 1).all()
     assert (np.diff(reports["time_ns"]) >= 0).all()
+    # The dead shard's log was full; this one's is not.
+    assert not (reports["reason"] == RejectReason.LOG_CAPACITY).any()
     for session in SESSIONS:
         count = sum(map(len, venue.sent[session]))
         own = reports[(reports["session"] == session) & (reports["inbound_seq"] != 0)]

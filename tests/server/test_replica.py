@@ -33,7 +33,7 @@ from openoutcry.server.replica import (
     RowSink,
     find_end,
 )
-from openoutcry.server.snapshots import SnapshotError, snapshots, write_snapshot
+from openoutcry.server.snapshots import SnapshotError, read_header, snapshots, write_snapshot
 
 COUNT = 1_500
 
@@ -313,6 +313,16 @@ def test_segments_may_begin_late_where_a_snapshot_reaches(tmp_path):
             Replica.open(tmp_path, 0, snapshot=begin)
     with pytest.raises(RecoveryError, match="no snapshot tells where a batch begins"):
         find_end(tmp_path, 0)
+
+
+def test_a_log_may_begin_where_a_snapshot_ends(tmp_path, monkeypatch):
+    _, paths = with_snapshots(tmp_path)
+    first = read_header(paths[1]).log_bytes
+    monkeypatch.setattr("openoutcry.server.replica.first_log_byte", lambda folder, shard: first)
+    paths[0].unlink()
+    replica = Replica.open(tmp_path, 0)
+    assert (replica.snapshot_seq, replica.log_bytes) == (read_header(paths[1]).seq, first)
+    replica.close()
 
 
 def test_a_segment_missing_in_the_middle_is_told_of(tmp_path):

@@ -550,7 +550,7 @@ def test_a_torn_tail_is_gone_from_the_disk_before_the_new_epoch(powered, monkeyp
 def test_a_clock_that_was_set_back_stops_no_start(shard, monkeypatch):
     before = int(shard.words[ShardWord.TIME_NS])
     with monkeypatch.context() as patch:
-        patch.setattr(shard_start.time, "time_ns", lambda: before - 10**12)
+        patch.setattr(time, "time_ns", lambda: before - 10**12)
         shard.run()
     assert shard.words[ShardWord.TIME_NS] == before
     assert batches(shard)[-1][0] == 2
