@@ -26,7 +26,10 @@ class Frozen:
 
     @classmethod
     def take(cls, data: Path, shadow: Path) -> "Frozen":
-        """Copy everything; nobody may write meanwhile."""
+        """Copy everything; nobody may write meanwhile.
+
+        A sync that is under way holds its shadow's lock, and has stored nothing in it so far.
+        """
         found = cls()
         for path in data.iterdir():
             if path.is_file():
@@ -39,6 +42,19 @@ class Frozen:
         if names.exists():
             found.durable = json.loads(names.read_bytes())["names"]
         return found
+
+    @staticmethod
+    def adopt(data: Path, shadow: Path) -> None:
+        """Begin a shadow anew: all that a folder holds is on the disk, as after a restart."""
+        for path in shadow.iterdir():
+            path.unlink()
+        names = {}
+        for path in data.iterdir():
+            if path.is_file():
+                names[path.name] = key = data_name(path)
+                (shadow / key).write_bytes(path.read_bytes())
+        text = json.dumps({"folder": str(data.resolve()), "names": names})
+        (shadow / names_name(data)).write_text(text)
 
     def unsynced_pages(self) -> int:
         """Return how many pages may be old or new."""
