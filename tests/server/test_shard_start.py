@@ -16,7 +16,7 @@ from support.shard_alone import (
     with_log,
 )
 
-from openoutcry.engine.enums import CommandKind, ReportKind
+from openoutcry.engine.enums import CommandKind, RejectReason, ReportKind
 from openoutcry.engine.log import (
     BATCH_OK,
     MAX_BATCH_COMMANDS,
@@ -135,6 +135,15 @@ def test_commands_that_were_published_and_not_logged_are_executed_once(shard):
         numbers = taken["inbound_seq"][taken["session"] == session]
         assert sorted(numbers.tolist()) == list(range(1, count + 1))
     assert (np.diff(reports["report_seq"]) == 1).all()
+
+
+def test_a_log_that_was_full_when_the_shard_died_declines_nothing_now(shard):
+    shard.words[ShardWord.LOG_IS_FULL] = 1
+    shard.put(orders(100, shard.index, 1, 701))
+    shard.run()
+    reports = shard.reports()
+    assert reports["inbound_seq"].max() == 800
+    assert not (reports["reason"] == RejectReason.LOG_CAPACITY).any()
 
 
 def test_slots_of_logged_commands_are_given_back_after_a_crash_before_their_release(shard):
@@ -330,6 +339,15 @@ def test_a_start_logs_what_the_configuration_says_otherwise(shard):
     assert book.state[0]["open_orders"] == open_orders
     check_invariants(book)
     assert state_hash(book) == replayed(shard)[0]
+
+
+def test_another_replace_policy_is_logged(shard):
+    symbols = list(shard.config.symbols)
+    mine = shard.index + 2
+    symbols[mine] = msgspec.structs.replace(symbols[mine], replace_policy="always_requeue")
+    book = changed(shard, symbols=tuple(symbols)).run().book
+    assert batches(shard)[-1][2] == [CommandKind.START, CommandKind.ADD_SYMBOL]
+    assert book.symbols["replace_policy"][mine] == 1
 
 
 def test_sizes_that_do_not_hold_what_is_open_are_refused_before_they_are_logged(shard, caplog):
