@@ -141,8 +141,9 @@ class Replay:
         return rows
 
 
-def test_reports_are_the_oracles_and_packed_where_they_belong(log):
-    play = Replay(log)
+@pytest.mark.parametrize("rows", [400, 4])
+def test_reports_are_the_oracles_and_packed_where_they_belong(log, rows):
+    play = Replay(log, rows)
     exits = []
     while True:
         code, _ = play.run(writes=True)
@@ -155,7 +156,8 @@ def test_reports_are_the_oracles_and_packed_where_they_belong(log):
             play.make_rows(int(play.cursor[Cursor.ROWS_WANTED]))
         else:
             assert code == ReplayExit.REPORT_SEGMENT
-            play.mapped += 40 * MAX_PACKED_BYTES
+            wanted = int(play.cursor[Cursor.REPORT_POSITION]) + (rows + 1) * MAX_PACKED_BYTES
+            play.mapped = max(wanted, play.mapped + rows * MAX_PACKED_BYTES // 10)
     assert ReplayExit.REPORT_SEGMENT in exits
     expected = join_rows(log.reports, REPORT)
     assert play.written().tobytes() == expected.tobytes()
