@@ -456,7 +456,9 @@ def test_a_logon_waits_for_a_gateway_that_is_started_again(whole_venue: Venue):
         pid = venue.children()[f"oo-gateway-{home}"]
         os.kill(pid, signal.SIGKILL)
         first.wait_closed()
-        # Nobody but the other gateway accepts now.
+        # What is handed to a process that is just ending ends with it, as its own connections do.
+        venue.wait_for_log(f"process ended, restarting: name=gateway-{home}")
+        # Where the next one is not there yet, only the other gateway accepts, and waits for it.
         peer = FixPeer(venue.port("fix"), name, next_out=first.next_out, next_in=first.next_in)
         peer.send("A", "98=0|108=0|")
         peer.new("behind", symbol, "1", 10, "1.00")
