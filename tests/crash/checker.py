@@ -90,6 +90,8 @@ class Session:
     names: dict[int, str] = field(default_factory=dict)
     fix_frames: FixFrames = field(default_factory=FixFrames)
     binary_frames: BinaryFrames = field(default_factory=lambda: BinaryFrames(1 << 20))
+    #: Reports that came again since `expect_resend`.
+    again: set[int] = field(default_factory=set)
     connections: int = 0
     repeated: int = 0
 
@@ -201,7 +203,7 @@ class Checker:
         """Take the arrival of a numbered message."""
         number = received.number
         if received.fills_to:
-            session.administrative.update(range(number, received.fills_to))
+            self._take_gap_fill(session, number, received.fills_to)
             return
         if received.report is None:
             session.administrative.add(number)
@@ -213,6 +215,7 @@ class Checker:
         stamp = received.first_sent if received.is_repeated else received.sent
         if known is not None:
             session.repeated += 1
+            session.again.add(number)
             if known != digest:
                 self._find(
                     f"{session.name}: {number} has two meanings: {session.reports[number]} and "
@@ -230,6 +233,32 @@ class Checker:
         session.digests[number] = digest
         session.stamps[number] = stamp
         session.reports[number] = received.report
+
+    def _take_gap_fill(self, session: Session, first: int, behind: int) -> None:
+        """Take what stands for messages that are not sent again: reports are never among them."""
+        for number in range(first, behind):
+            report = session.reports.get(number)
+            if report is None:
+                session.administrative.add(number)
+            elif not report.is_of_session:
+                self._find(f"{session.name}: {report} was filled by a gap fill", lost=1)
+
+    def expect_resend(self) -> None:
+        """Begin to count what comes again."""
+        for session in self.sessions.values():
+            session.again.clear()
+
+    def not_resent(self) -> dict[str, list[int]]:
+        """Return the reports, by session, that did not come again since `expect_resend`."""
+        found = {
+            session.name: [
+                number
+                for number, report in session.reports.items()
+                if number not in session.again and not report.is_of_session
+            ]
+            for session in self.sessions.values()
+        }
+        return {name: numbers for name, numbers in found.items() if numbers}
 
     # --- orders -----------------------------------------------------------------------------------
 

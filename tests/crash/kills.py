@@ -1,13 +1,18 @@
 """Ways to hurt a venue under load, each with its recovery, check and place in the counts."""
 
+import json
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 from crash.audit import audit, check_oracle, check_snapshots, replay
+from crash.books import Books
 from crash.venue import (
     FIRM_SESSIONS,
     FOLLOWER_POINTS,
@@ -32,6 +37,10 @@ POWER_POINTS = {FaultPoint.AFTER_SYNC}
 _BUSY_MOST = 200
 _HIT_S = 60.0
 _TRIES = 5
+_HANG_S = 2.0
+_RESEND_S = 120.0
+#: How a whole venue comes to its end before it is started again.
+RESTARTS = ("supervisor", "everything", "twice", "container", "stop")
 #: Logs of more commands are not executed by the oracle, which takes 50 us each.
 _ORACLE_COMMANDS = 60_000
 
@@ -41,7 +50,7 @@ class Kills:
 
     Attributes:
         counts: kind of kill or fault → how often.
-        checks: how often the record was held against the rules.
+        checks: how often the record was held against the rules, and the books against the logs.
     """
 
     def __init__(
@@ -51,7 +60,10 @@ class Kills:
         self.rng = random.Random(venue.seed)
         self.counts: Counter[str] = Counter()
         self.checks = 0
+        self.resent = 0
         self._tell = tell
+        self._books = Books(venue.data, venue.shards)
+        self._books.begin()
 
     # --- one kill ---------------------------------------------------------------------------------
 
@@ -63,8 +75,17 @@ class Kills:
         harm()
         # Some of it happens while clients come back.
         time.sleep(self.rng.random() * 0.1)
+        self._check()
+
+    def _check(self) -> None:
         self.venue.check()
+        self._raise(list(self._books.check()))
         self.checks += 1
+
+    def _raise(self, findings: list[str]) -> None:
+        if findings:
+            text = "\n".join(findings[:20])
+            raise CrashError(f"seed {self.venue.seed}, {self.venue.folder}:\n{text}")
 
     def kill(self, *names: str) -> None:
         """Kill processes at the same time."""
@@ -75,10 +96,27 @@ class Kills:
                 self.venue.send_signal(name, signal.SIGKILL)
             self.venue.await_change(before)
 
+        self._kill(names, harm)
+
+    def kill_again(self, *names: str) -> None:
+        """Kill processes, and their successors within the recovery."""
+
+        def harm() -> None:
+            for _ in range(2):
+                before = {name: self.venue.pid(name) for name in names}
+                for name in names:
+                    self.venue.send_signal(name, signal.SIGKILL)
+                self.venue.await_successors(before)
+                time.sleep(self.rng.random() * 0.5)
+            self.venue.await_change(before)
+
+        self._kill(names, harm, " twice")
+
+    def _kill(self, names: tuple[str, ...], harm: Callable[[], None], how: str = "") -> None:
         kinds = sorted({name.partition("-")[0] for name in names})
-        self.hurt(f"kill {'+'.join(kinds)}", harm)
-        for name in names:
-            self.counts[f"kill -9 {name.partition('-')[0]}"] += 1
+        what = "shards, gateways, followers" if len(kinds) > 2 else " and ".join(kinds)
+        self.hurt(f"kill {' '.join(names)}{how}", harm)
+        self.counts[f"kill -9 {what}{how}"] += 1
 
     def at_point(self, name: str, point: FaultPoint, countdown: int = 1, times: int = 1) -> None:
         """Have a process die at a point, several times in a row; it must come by there."""
@@ -90,6 +128,8 @@ class Kills:
                 self._provoke(name, point, is_first=time_ == 0)
                 self._await_hit(name, point)
                 self.counts[f"point {point.name}"] += 1
+            if times > 1:
+                self.counts[f"point {point.name} twice in a row"] += 1
             self.venue.disarm(name, point)
             self.venue.await_change(before)
 
@@ -123,18 +163,17 @@ class Kills:
 
     def pause(self, name: str, seconds: float) -> None:
         """Stop a process for a while; one that hangs for long is replaced."""
-        hang_s = 2.0
 
         def harm() -> None:
             before = {name: self.venue.pid(name)}
             self.venue.send_signal(name, signal.SIGSTOP)
-            if seconds > hang_s:
+            if seconds > _HANG_S:
                 self.venue.await_change(before)
             else:
                 time.sleep(seconds)
                 self.venue.send_signal(name, signal.SIGCONT)
 
-        what = "longer" if seconds > hang_s else "shorter"
+        what = "longer" if seconds > _HANG_S else "shorter"
         self.hurt(f"SIGSTOP {name} {seconds:.1f} s", harm)
         self.counts[f"SIGSTOP {what} than hang_s"] += 1
 
@@ -150,7 +189,12 @@ class Kills:
                 self.venue.kill_everything()
             if kind == "container":
                 self.venue.wipe_shared()
+            if kind == "twice":
+                self.venue.venue.spawn()
+                time.sleep(self.rng.random() * 3)
+                self.venue.kill_everything()
             self.venue.start()
+            self._books.begin()
 
         self.hurt(f"restart after {kind}", harm)
         self.counts[
@@ -158,6 +202,7 @@ class Kills:
                 "stop": "clean stop and start",
                 "supervisor": "kill -9 supervisor",
                 "everything": "kill -9 everything",
+                "twice": "kill -9 everything, again while it starts",
                 "container": "kill -9 everything, /dev/shm gone",
             }[kind]
         ] += 1
@@ -170,8 +215,8 @@ class Kills:
         shard = f"shard-{rng.randrange(venue.shards)}"
         gateway = f"gateway-{rng.randrange(venue.gateways)}"
         follower = f"follower-{rng.randrange(venue.shards)}"
-        choice = rng.choices(range(8), [26, 26, 6, 6, 14, 6, 3, 3])[0]
-        match choice:
+        any_of = rng.choice([shard, gateway, follower])
+        match rng.choices(range(9), [22, 22, 5, 4, 14, 6, 10, 9, 8])[0]:
             case 0:
                 self.kill(shard)
             case 1:
@@ -183,11 +228,13 @@ class Kills:
             case 4:
                 self.kill(shard, gateway)
             case 5:
-                self.kill(*venue.processes()[: venue.shards + venue.gateways])
+                self.kill(*venue.processes()[:-1])
             case 6:
-                self.pause(rng.choice([shard, gateway]), rng.choice([0.3, 1.0]))
+                self.kill_again(*rng.choice([(shard,), (gateway,), (shard, gateway)]))
+            case 7:
+                self.pause(any_of, rng.choice([0.3, 1.0, _HANG_S + 1]))
             case _:
-                self.restart(rng.choice(["supervisor", "everything", "container"]))
+                self.restart(rng.choice(RESTARTS))
 
     @staticmethod
     def points_of(durability: str) -> list[tuple[str, FaultPoint]]:
@@ -199,7 +246,7 @@ class Kills:
                 ("gateway", GATEWAY_POINTS),
             )
             for point in points
-            if durability == "power" or point not in POWER_POINTS
+            if durability != "process" or point not in POWER_POINTS
         ]
 
     def at_some_point(self, kind: str, point: FaultPoint) -> None:
@@ -221,7 +268,8 @@ class Kills:
     def finish(self) -> dict[str, Any]:
         """Stop the venue in good order, hold record and logs against each other; return counts."""
         venue = self.venue
-        venue.check()
+        self._check()
+        self._check_resend()
         venue.stop()
         logs = [replay(venue.data, shard) for shard in range(venue.shards)]
         firm = [session.name for session in FIRM_SESSIONS]
@@ -231,20 +279,57 @@ class Kills:
             if len(log.commands) <= _ORACLE_COMMANDS:
                 findings += check_oracle(log)
             findings += check_snapshots(venue.data, log)
-        if findings:
-            text = "\n".join(findings[:20])
-            raise CrashError(f"seed {venue.seed}, {venue.folder}:\n{text}")
+        findings += self._run_tools()
+        self._raise(findings)
         checker = venue.checker
+        repeated = sum(session.repeated for session in checker.sessions.values())
         return {
             "counts": dict(self.counts),
             "checks": self.checks,
             "orders": len(checker.orders),
             "requests": checker.requests,
             "reports": checker.reports,
-            "repeated": sum(session.repeated for session in checker.sessions.values()),
+            "repeated": repeated - self.resent,
+            "resent at the end": self.resent,
             "connections": sum(session.connections for session in checker.sessions.values()),
             "commands": found.commands,
             "matched": found.matched,
             "losses": checker.losses + found.losses,
             "duplicates": checker.duplicates + found.duplicates,
         }
+
+    def _check_resend(self) -> None:
+        """Have every session ask for all it ever got, and see that all of it comes as it was."""
+        venue = self.venue
+        assert venue.clients is not None
+        venue.checker.expect_resend()
+        venue.clients.resend()
+
+        def is_there() -> bool:
+            venue.look()
+            return not venue.checker.not_resent()
+
+        try:
+            venue.wait(is_there, "not all was sent again", _RESEND_S)
+        except CrashError as error:
+            missing = {name: numbers[:10] for name, numbers in venue.checker.not_resent().items()}
+            raise CrashError(f"not sent again: {missing}; {error}") from None
+        venue.check()
+        self.resent = sum(len(session.again) for session in venue.checker.sessions.values())
+
+    def _run_tools(self) -> list[str]:
+        """Verify what was left with the operator's own tools; return what they find."""
+        findings = []
+        environment = {**os.environ, **self.venue.environment}
+        for command in (["journal", "verify"], ["replay", "--verify", "--json"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "openoutcry.server.main", *command, str(self.venue.data)],
+                capture_output=True, text=True, env=environment, check=False, timeout=120,
+            )  # fmt: skip
+            if done.returncode:
+                findings.append(f"{' '.join(command)}: {done.stdout[-2000:]} {done.stderr[-2000:]}")
+            elif command[0] == "replay":
+                verified = [json.loads(line)["verified"] for line in done.stdout.splitlines()]
+                if any(each["not_compared"] or "difference" in each for each in verified):
+                    findings.append(f"{' '.join(command)}: {verified}")
+        return findings

@@ -4,8 +4,9 @@
 
 PLAN is JSON (`Plan`). Each session trades by itself: it keeps a few requests under way, connects
 again when its connection breaks, has missed reports resent, and sends again what the venue has not
-got. Orders come as lines of JSON on stdin (`{"do": "run" | "rest" | "stop"}`), one answer a line on
-stdout; `rest` answers when every request is answered and nothing more comes, or says who waits.
+got. Orders come as lines of JSON on stdin (`{"do": "run"}`, rest, resend, stop), one answer a line
+on stdout; `rest` answers when every request is answered and nothing more comes, or says who waits;
+`resend` has every session ask for all that it ever got.
 """
 
 import asyncio
@@ -152,6 +153,10 @@ class Trader:
         """Send a request."""
 
     @abstractmethod
+    def ask_resend(self) -> None:
+        """Ask for everything again."""
+
+    @abstractmethod
     async def close(self) -> None:
         """Cut the connection."""
 
@@ -270,6 +275,12 @@ class FixTrader(Trader):
         """Log on."""
         await self.client.connect()
 
+    def ask_resend(self) -> None:
+        """Send a ResendRequest of all there is; the client passes over what it knows."""
+        core = self.client._session._core
+        core.send("2", [(7, b"1"), (16, core.no_end)], time.time_ns() // 1_000_000)
+        self.client._flush()
+
     async def close(self) -> None:
         """Cut the connection."""
         await self.client.close()
@@ -343,6 +354,12 @@ class BinaryTrader(Trader):
     async def connect(self) -> None:
         """Log on."""
         await self.client.connect()
+
+    def ask_resend(self) -> None:
+        """Connect again as one who has got nothing yet."""
+        self.client._session.next_expected = 1
+        if self.client._writer is not None:
+            self.client._writer.transport.abort()
 
     async def close(self) -> None:
         """Cut the connection."""
@@ -437,6 +454,9 @@ async def main(plan: Plan) -> None:
         if order["do"] == "run":
             for trader in traders:
                 trader.is_running = True
+        elif order["do"] == "resend":
+            for trader in traders:
+                trader.ask_resend()
         elif order["do"] == "rest":
             timeout_s = order["timeout_s"]
             found = await asyncio.gather(*(t.come_to_rest(timeout_s) for t in traders))

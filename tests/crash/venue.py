@@ -48,6 +48,8 @@ OTHER_SESSIONS = (
 SESSIONS = [*FIRM_SESSIONS, COPY_SESSION, *OTHER_SESSIONS]
 
 _RECOVER_S = 60.0
+_STOP_S = 30.0
+_FIRST_REPORTS = 300
 _REST_S = 60.0
 
 #: Fault points by the process whose words they are in.
@@ -126,6 +128,10 @@ class Clients:
         if answer["waits"]:
             raise CrashError(f"not answered within {timeout_s} s: {answer['waits']}")
 
+    def resend(self) -> None:
+        """Have them ask for all reports again."""
+        self.tell("resend")
+
     def stop(self) -> None:
         """End the process."""
         assert self.process.stdin is not None
@@ -170,6 +176,7 @@ class CrashVenue:
         self.fix_port, self.binary_port = free_port(), free_port()
         # A few compilers' folders: the test build's kernels are others than the product's.
         build = {"OPENOUTCRY_TEST_BUILD": "1"} if faults or environment else {}
+        self.environment = {**build, **(environment or {})}
         self.venue = Venue(
             folder,
             f"gateway.count={gateways}",
@@ -191,7 +198,7 @@ class CrashVenue:
             data_dir=self.data,
             config={**_config(), "shards": [{"core": None}] * shards},
             symbols=SYMBOLS,
-            environment={**build, **(environment or {})},
+            environment=self.environment,
         )
         self.record = folder / "record"
         self.reader = RecordReader(self.record)
@@ -215,9 +222,15 @@ class CrashVenue:
 
     def trade(self) -> None:
         """Have the clients trade; they stay for good."""
-        if self.clients is None:
-            self.clients = Clients(self.plan)
+        if self.clients is not None:
+            self.clients.run()
+            return
+        self.clients = Clients(self.plan)
         self.clients.run()
+        # Their first Logon must not fail; later they come back by themselves.
+        self.await_reports(_FIRST_REPORTS)
+        missing = [name for name, each in self.checker.sessions.items() if not each.connections]
+        assert not missing, f"{missing} did not connect"
 
     def check(self) -> None:
         """Bring all to rest, and hold the record against the rules."""
@@ -260,8 +273,20 @@ class CrashVenue:
             self.venue.kill_all()
 
     def stop(self) -> None:
-        """Stop the venue in good order."""
-        self.venue.stop()
+        """Stop the venue in good order, and see that it was."""
+        process = self.venue.process
+        process.terminate()
+        try:
+            status = process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            raise CrashError(f"the venue does not stop: {self.venue.log()[-6000:]}") from None
+        log = self.venue.log()
+        self.venue.kill()
+        if status or self.venue.shared() or any(self.venue.temporary.iterdir()):
+            left = [*self.venue.shared(), *self.venue.temporary.iterdir()]
+            raise CrashError(f"stopped with status {status}, left {left}: {log[-6000:]}")
+        if "Traceback" in log:
+            raise CrashError(f"an exception: {log[log.index('Traceback') - 2000 :][:6000]}")
 
     # --- processes --------------------------------------------------------------------------------
 
@@ -382,6 +407,14 @@ class CrashVenue:
             and (shards[:, ShardWord.FOLLOWER_STATUS] == running).all()
             and not shards[:, ShardWord.IS_DOWN].any()
         )
+
+    def await_successors(self, before: dict[str, int]) -> None:
+        """Wait until processes have other pids than before; they may still recover."""
+
+        def is_done() -> bool:
+            return all(self.pid(name) not in {0, pid} for name, pid in before.items())
+
+        self.wait(is_done, f"{list(before)} were not started again")
 
     def await_change(self, before: dict[str, int]) -> None:
         """Wait until processes have other pids than before, and all is up."""

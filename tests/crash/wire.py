@@ -107,6 +107,8 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     #: A drop copy: the session whose order it is about is another one.
     is_copy: bool
     text: str
+    #: A Reject(3), which is administrative: a resend has a gap fill for it.
+    is_of_session: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ def _fix_report(message: Message, number: int, symbols: Mapping[str, Units]) -> 
         count=_number(message, 533),
         is_copy=message.get(797) == b"Y",
         text=_text(message, 58),
+        is_of_session=message.msg_type == "3",
     )
 
 
