@@ -152,6 +152,7 @@ class SegmentedFile:
         self._is_written_ahead = owner.is_durable and is_synced_in_parts
         self._faults = faults
         self._are_names_synced = False
+        self._has_array = False
         self._lock = threading.Lock()
         #: A writer's open segments, by index: a file learns of a failed write only while open.
         self._fds: dict[int, int] = {}
@@ -181,6 +182,7 @@ class SegmentedFile:
 
     def array(self, dtype: DTypeLike) -> NDArray[Any]:
         """Return the series from byte 0 on as an array; only what is mapped may be touched."""
+        self._has_array = True
         itemsize = np.dtype(dtype).itemsize
         count = (self._window + RESERVE_BYTES) // itemsize
         buffer: Any = (ctypes.c_char * (count * itemsize)).from_address(self.address)
@@ -203,10 +205,11 @@ class SegmentedFile:
     def ensure_from(self, byte: int) -> None:
         """Begin with the segment that holds a byte, and map it if it is there.
 
-        To be called before anything is mapped: what lies before is neither mapped nor needed.
+        To be called before anything is mapped, and before `array`: what lies before is neither
+        mapped nor needed, and the addresses change.
         """
-        if self.mapped_bytes != self.first_byte:
-            raise ValueError(f"segments of {self.name} are mapped already")
+        if self.mapped_bytes != self.first_byte or self._has_array:
+            raise ValueError(f"segments of {self.name} are mapped already, or about to be")
         self._begin_at(byte // self.segment_bytes)
         if self.writable or self.is_next_there():
             self.map_next()

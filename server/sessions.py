@@ -286,11 +286,9 @@ class SessionIndex:
         self.index_file = SegmentedFile(
             folder, f"{name}-index", segment_bytes, writable=True, owner=owner
         )
-        self.blocks = self.index_file.array(np.int64)
         self.message_file = SegmentedFile(
             folder, f"{name}-messages", segment_bytes, writable=True, owner=owner
         )
-        self._stored = self.message_file.array(np.uint8)
         self.stored_end = stored_end
         self._faults = faults
         #: What the kernels are given where there are no fault points.
@@ -303,6 +301,9 @@ class SessionIndex:
         # Blocks that sessions may still go on in lie up to two segments back.
         _map_existing(self.index_file, next_block * BLOCK_BYTES - 2 * segment_bytes)
         _map_existing(self.message_file, stored_end - self.message_file.segment_bytes)
+        # Not before: where the files begin in memory depends on what is mapped first.
+        self.blocks = self.index_file.array(np.int64)
+        self._stored = self.message_file.array(np.uint8)
         self.allocator[BLOCK_LIMIT] = self.index_file.mapped_bytes // BLOCK_BYTES
         self._synced = (self.index_file.first_byte, self.message_file.first_byte, -1)
         self._sync_lock = threading.Lock()

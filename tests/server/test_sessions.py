@@ -11,6 +11,8 @@ from openoutcry.server.session_settings import Session
 from openoutcry.server.sessions import (
     BLOCK_ENTRIES,
     BLOCK_HEADER_WORDS,
+    BLOCK_WORDS,
+    NEXT_BLOCK,
     PROTOCOL_BINARY,
     PROTOCOL_FIX,
     SessionIndex,
@@ -137,3 +139,23 @@ def test_a_session_that_slept_goes_on_in_a_new_block(index: SessionIndex):
     assert [number for number, _, _ in entries_of(index, 1, 1, 99)] == list(range(1, 12))
     assert entries_of(index, 1, 10, 11) == [(10, 10, 110), (11, 11, 111)]
     assert entries_of(index, 2, 5, 6) == [(5, 5, 5), (6, 6, 6)]
+
+
+def test_an_index_is_opened_far_behind_its_first_segment(tmp_path: Path):
+    before = SessionIndex(tmp_path, "gateway-0", 8, 1 << 20)
+    total = (5 << 20) // 16
+    for number in range(1, total + 1):
+        before.append(1, number, number, number)
+    sources = [before.store_bytes(b"x" * 60_000) for _ in range(60)]
+    block, next_block = int(before.rows["block"][1]), int(before.allocator[NEXT_BLOCK])
+    words = before.words_of(block).copy()
+    after = SessionIndex(
+        *(tmp_path, "gateway-0", 8, 1 << 20), next_block=next_block, stored_end=before.stored_end
+    )
+    assert after.index_file.first_byte > 0
+    assert after.message_file.first_byte > 0
+    assert (after.words_of(block) == words).all()
+    assert after.stored_bytes(sources[0]) == after.stored_bytes(sources[-1]) == b"x" * 60_000
+    assert after.blocks[next_block * BLOCK_WORDS] == 0
+    before.close()
+    after.close()
