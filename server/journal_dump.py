@@ -172,9 +172,12 @@ def _dump(
     out = sys.stdout.buffer
     with CommandReader(folder, shard, start) as reader:
         reports = ReportReader(folder, shard, start) if with_reports else None
+        is_one_missing = False
         for found in find_commands(reader, wanted, reports):
             record = command_record(found.command, names, epoch=found.epoch, offset=found.offset)
             rows = [report_record(row, names, shard) for row in found.reports]
+            # Whatever a client asks for is answered; other commands may have nothing to report.
+            is_one_missing |= not rows and found.command["session"] != 0
             if as_json:
                 out.write(_json_line(shard, record, rows if with_reports else None))
             else:
@@ -182,7 +185,7 @@ def _dump(
                 out.write("".join(f"{line}\n" for line in lines).encode())
         out.flush()
         if reports is not None:
-            if reports.reason and reports.seq < min(wanted.last_seq, reader.seq):
+            if reports.reason and is_one_missing:
                 _tell(
                     f"shard {shard}: reports are shown up to command {reports.seq}: "
                     f"{reports.reason} (openoutcry replay makes them again)"

@@ -129,7 +129,8 @@ def sources(folder: Path) -> dict[int, list[int]]:
 
 def test_all_is_well(journal: Journal):
     found = findings(journal.folder)
-    assert {each["state"] for each in found} == {"ok"}
+    # This journal was written without a venue, which would have given names to its numbers.
+    assert [each["part"] for each in found if each["state"] != "ok"] == ["directory.log"]
     parts = {each["part"] for each in found}
     assert parts >= {
         *("shard-0-commands", "shard-0-reports", "gateway-0-index", "gateway-0-messages"),
