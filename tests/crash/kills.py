@@ -31,6 +31,13 @@ RECOVERY_POINTS = {
     FaultPoint.AFTER_RECOVERY,
     FaultPoint.GATEWAY_RECOVERY,
 }
+#: Points that are passed once in a while: a process dies there whenever it comes by, be it in the
+#: middle of something else.
+SEGMENT_POINTS = {
+    FaultPoint.SEGMENT_CREATED,
+    FaultPoint.SEGMENT_MAPPED,
+    FaultPoint.GATEWAY_SEGMENT,
+}
 #: Points that only `power` passes.
 POWER_POINTS = {FaultPoint.AFTER_SYNC}
 #: Points that are passed so often that a kill at the first time would always hit the same state.
@@ -39,6 +46,7 @@ _HIT_S = 60.0
 _TRIES = 5
 _HANG_S = 2.0
 _RESEND_S = 120.0
+_AMBUSH_S = 150.0
 #: How a whole venue comes to its end before it is started again.
 RESTARTS = ("supervisor", "everything", "twice", "container", "stop")
 #: Logs of more commands are not executed by the oracle, which takes 50 us each.
@@ -64,6 +72,8 @@ class Kills:
         self._tell = tell
         self._books = Books(venue.data, venue.shards)
         self._books.begin()
+        #: Points that a process shall die at some time.
+        self._ambushes: list[tuple[str, FaultPoint]] = []
 
     # --- one kill ---------------------------------------------------------------------------------
 
@@ -71,6 +81,7 @@ class Kills:
         """Do something under load, have it recovered, and check."""
         self._tell(kind)
         self.venue.trade()
+        self._lie_in_wait()
         time.sleep(self.rng.random() * 0.3)
         harm()
         # Some of it happens while clients come back.
@@ -79,8 +90,15 @@ class Kills:
 
     def _check(self) -> None:
         self.venue.check()
-        self._raise(list(self._books.check()))
+        self._look_at_ambushes()
+        self.venue.wait(self.venue.is_up, "not all came back")
+        self._raise([*self._books.check(), *self._other_deaths()])
         self.checks += 1
+
+    def _other_deaths(self) -> list[str]:
+        """Return what the venue's log tells of processes that died, and not by our hand."""
+        lines = self.venue.venue.log().splitlines()
+        return [line for line in lines if "process ended" in line and "status=-9 " not in line]
 
     def _raise(self, findings: list[str]) -> None:
         if findings:
@@ -153,6 +171,38 @@ class Kills:
             self.venue.send_signal(name, signal.SIGKILL)
         raise CrashError(f"{what} in {_TRIES} recoveries")
 
+    def ambush(self, name: str, point: FaultPoint) -> None:
+        """Have a process die at a point whenever it comes by there; `finish` waits for it."""
+        self._tell(f"{point.name} in {name} at some time")
+        self._ambushes.append((name, point))
+        self.venue.trade()
+        self._lie_in_wait()
+
+    def _lie_in_wait(self) -> None:
+        for name, point in self._ambushes:
+            self.venue.arm(name, point, 1)
+
+    def _look_at_ambushes(self) -> None:
+        """Count those that were hit; the others are off until the next harm."""
+        for name, point in dict.fromkeys(self._ambushes):
+            is_hit = self.venue.is_hit(name, point)
+            self.venue.disarm(name, point)
+            # It may have died there just before it could be switched off.
+            if is_hit:
+                self._ambushes.remove((name, point))
+                self.counts[f"point {point.name}"] += 1
+                self._tell(f"  {name} died at {point.name}")
+
+    def _finish_ambushes(self) -> None:
+        while self._ambushes:
+            name, point = self._ambushes[0]
+
+            def wait_for_it(name: str = name, point: FaultPoint = point) -> None:
+                what = f"{name} did not come by {point.name}"
+                self.venue.wait(lambda: self.venue.is_hit(name, point), what, _AMBUSH_S)
+
+            self.hurt(f"{point.name} in {name}", wait_for_it)
+
     def _provoke(self, name: str, point: FaultPoint, *, is_first: bool) -> None:
         """Make a process come by a point that load alone does not lead it to."""
         if point in RECOVERY_POINTS and is_first:
@@ -182,6 +232,8 @@ class Kills:
 
         def harm() -> None:
             if kind == "stop":
+                for name, point in self._ambushes:
+                    self.venue.disarm(name, point)
                 self.venue.stop()
             elif kind == "supervisor":
                 self.venue.kill_supervisor()
@@ -253,21 +305,23 @@ class Kills:
         """Have a process of a kind die at a point."""
         count = self.venue.gateways if kind == "gateway" else self.venue.shards
         name = f"{kind}-{self.rng.randrange(count)}"
-        rare = {
-            *RECOVERY_POINTS, *FOLLOWER_POINTS, FaultPoint.SEGMENT_CREATED,
-            FaultPoint.SEGMENT_MAPPED, FaultPoint.GATEWAY_SEGMENT,
-            FaultPoint.BEFORE_EXPECTED, FaultPoint.AFTER_EXPECTED,
-        }  # fmt: skip
-        if point in RECOVERY_POINTS:
+        rare = {*FOLLOWER_POINTS, FaultPoint.BEFORE_EXPECTED, FaultPoint.AFTER_EXPECTED}
+        if point in SEGMENT_POINTS:
+            self.ambush(name, point)
+        elif point in RECOVERY_POINTS:
             self.at_point(name, point, self.rng.randint(1, 2), self.rng.randint(1, 2))
         else:
             self.at_point(name, point, 1 if point in rare else self.rng.randint(1, _BUSY_MOST))
 
     # --- the end ----------------------------------------------------------------------------------
 
-    def finish(self) -> dict[str, Any]:
-        """Stop the venue in good order, hold record and logs against each other; return counts."""
+    def finish(self, *, with_tools: bool = True) -> dict[str, Any]:
+        """Stop the venue in good order, hold record and logs against each other; return counts.
+
+        `with_tools`: have the operator's commands verify the files, too.
+        """
         venue = self.venue
+        self._finish_ambushes()
         self._check()
         self._check_resend()
         venue.stop()
@@ -279,7 +333,7 @@ class Kills:
             if len(log.commands) <= _ORACLE_COMMANDS:
                 findings += check_oracle(log)
             findings += check_snapshots(venue.data, log)
-        findings += self._run_tools()
+        findings += self._run_tools() if with_tools else []
         self._raise(findings)
         checker = venue.checker
         repeated = sum(session.repeated for session in checker.sessions.values())
