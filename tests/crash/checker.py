@@ -85,6 +85,8 @@ class Session:
     #: ClOrdID of a request → the kind of its answer; requests that have none yet.
     answers: dict[str, str] = field(default_factory=dict)
     unanswered: dict[str, Request] = field(default_factory=dict)
+    #: MassStatusReqID → the parts of the answer so far.
+    parts: dict[str, int] = field(default_factory=Counter)
     #: Market exposure by symbol: bought less sold, lots.
     positions: Counter[str] = field(default_factory=Counter)
     names: dict[int, str] = field(default_factory=dict)
@@ -282,6 +284,9 @@ class Checker:
             self.exec_ids[key] = (session.name, report.number)
         if session.listens:
             return
+        if report.mass_id:
+            self._take_part(session, report, where)
+            return
         request = session.by_id.get(report.cl_ord_id)
         if request is not None:
             if report.kind in _ANSWERS[request.kind]:
@@ -299,6 +304,24 @@ class Checker:
         if before is not None and request.kind not in {"status", "mass-status"}:
             self._find(f"{where}: {request} was answered before: {before}", doubled=1)
         session.answers[request.cl_ord_id] = report.kind
+
+    def _take_part(self, session: Session, report: Report, where: str) -> None:
+        """Take a part of the answer to a mass status request: all of them come, each once."""
+        request = session.by_id.get(report.mass_id)
+        if request is None:
+            self._find(f"{where}: nobody asked for {report.mass_id}")
+            return
+        session.parts[report.mass_id] += int(report.parts > 0)
+        if report.mass_id in session.answers:
+            self._find(f"{where}: {request} was answered whole before", doubled=1)
+        if report.is_last or report.parts == 0:
+            came = session.parts[report.mass_id]
+            if came != report.parts:
+                lost, doubled = max(report.parts - came, 0), max(came - report.parts, 0)
+                text = f"{where}: {came} of {report.parts} parts of {report.mass_id} came"
+                self._find(text, lost=lost, doubled=doubled)
+            session.answers[report.mass_id] = "status"
+            session.unanswered.pop(report.mass_id, None)
 
     def _take_order(self, session: Session, report: Report, where: str) -> None:
         order = self.orders.get(report.order_id)

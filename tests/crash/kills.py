@@ -47,8 +47,14 @@ _TRIES = 5
 _HANG_S = 2.0
 _RESEND_S = 120.0
 _AMBUSH_S = 150.0
+_STALL_S = 1.2
+#: Points that load leads to all the time.
+_LOADED = [
+    *(("shard", point) for point in SHARD_POINTS if point <= FaultPoint.AFTER_SYNC),
+    *(("gateway", point) for point in GATEWAY_POINTS if point <= FaultPoint.PARTIAL_WRITE),
+]
 #: How a whole venue comes to its end before it is started again.
-RESTARTS = ("supervisor", "everything", "twice", "container", "stop")
+RESTARTS = ("supervisor", "everything", "twice", "container", "stalled", "point", "stop")
 #: Logs of more commands are not executed by the oracle, which takes 50 us each.
 _ORACLE_COMMANDS = 60_000
 
@@ -238,8 +244,12 @@ class Kills:
             elif kind == "supervisor":
                 self.venue.kill_supervisor()
             else:
+                if kind == "stalled":
+                    self._stall()
+                elif kind == "point":
+                    self._die_at_some_point()
                 self.venue.kill_everything()
-            if kind == "container":
+            if kind in {"container", "stalled"}:
                 self.venue.wipe_shared()
             if kind == "twice":
                 self.venue.venue.spawn()
@@ -256,8 +266,26 @@ class Kills:
                 "everything": "kill -9 everything",
                 "twice": "kill -9 everything, again while it starts",
                 "container": "kill -9 everything, /dev/shm gone",
+                "stalled": "kill -9 everything while one stands still, /dev/shm gone",
+                "point": "kill -9 everything when one died at a named point",
             }[kind]
         ] += 1
+
+    def _stall(self) -> None:
+        """Have one process stand still for so long that gateways write how far they have come."""
+        name = self.rng.choice(self.venue.processes()[: self.venue.shards + self.venue.gateways])
+        self.venue.send_signal(name, signal.SIGSTOP)
+        time.sleep(_STALL_S)
+
+    def _die_at_some_point(self) -> None:
+        kind, point = self.rng.choice(
+            [each for each in _LOADED if each in self.points_of(self.venue.durability)]
+        )
+        count = self.venue.gateways if kind == "gateway" else self.venue.shards
+        name = f"{kind}-{self.rng.randrange(count)}"
+        self.venue.arm(name, point, self.rng.randint(1, _BUSY_MOST))
+        what = f"{name} did not come by {point.name}"
+        self.venue.wait(lambda: self.venue.is_hit(name, point), what, _HIT_S)
 
     # --- many -------------------------------------------------------------------------------------
 

@@ -192,9 +192,9 @@ class Trader:
         if chance < 0.38:
             await self.ask("status", identifier, symbol=symbol, side=1)
             return
-        if chance < 0.385:
-            one = symbol if rng.random() < 0.5 else None
-            await self.ask("mass-cancel", identifier, symbol=one)
+        if chance < 0.395:
+            what = "mass-cancel" if chance < 0.385 else "mass-status"
+            await self.ask(what, identifier, symbol=symbol if rng.random() < 0.5 else None)
             return
         side = rng.randint(1, 2)
         self.open[identifier] = (symbol, side)
@@ -290,6 +290,8 @@ class FixTrader(Trader):
         async for report in self.reports:
             if isinstance(report, fix.ExecutionReport):
                 if report.mass_status_req_id:
+                    if report.is_last_report or not report.total_reports:
+                        self.took(report.mass_status_req_id, "", is_open=None)
                     continue
                 is_status = report.exec_type == fix.ExecType.ORDER_STATUS
                 is_open = None if is_status else not report.is_final
@@ -324,7 +326,9 @@ class FixTrader(Trader):
                 )
             case "mass-cancel" if self.version >= Version.FIX43:
                 await client.cancel_all(symbol, cl_ord_id=identifier)
-            case "mass-cancel":
+            case "mass-status" if self.version >= Version.FIX44:
+                await client.status_of_all(symbol, request_id=identifier)
+            case "mass-cancel" | "mass-status":
                 self.waiting.discard(identifier)
             case "status":
                 await client.status(identifier, symbol, side)
@@ -384,7 +388,7 @@ class BinaryTrader(Trader):
                 self.took(report.cl_ord_id, report.orig_cl_ord_id, is_open=is_open)
 
     async def ask(self, kind: str, identifier: str, **values: Any) -> None:
-        """Send a request; the protocol has no mass cancel."""
+        """Send a request; the protocol has no mass requests."""
         client, symbol = self.client, values["symbol"]
         side = binary.Side(values["side"]) if values.get("side") else None
         match kind:
@@ -403,7 +407,7 @@ class BinaryTrader(Trader):
                     *(values["orig"], symbol, values["qty"] * 10, price),
                     side=side, cl_ord_id=identifier,
                 )  # fmt: skip
-            case "mass-cancel":
+            case "mass-cancel" | "mass-status":
                 self.waiting.discard(identifier)
             case "status":
                 await client.status(identifier, symbol)

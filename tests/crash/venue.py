@@ -47,6 +47,12 @@ OTHER_SESSIONS = (
 )
 SESSIONS = [*FIRM_SESSIONS, COPY_SESSION, *OTHER_SESSIONS]
 
+#: Sessions whose orders are canceled when their connection is lost; whoever kills a gateway does
+#: that, too.
+_DEPARTURES: dict[str, dict[str, Any]] = {
+    "FIRM44": {"cancel_on_disconnect": {"grace_s": 0}},
+    "FIRMBIN": {"cancel_on_disconnect": {"grace_s": 1}},
+}
 _RECOVER_S = 60.0
 _STOP_S = 30.0
 _FIRST_REPORTS = 300
@@ -77,7 +83,7 @@ def _config() -> dict[str, Any]:
             return {"id": plan.name, "protocol": "binary"}
         return {"id": plan.name, "begin_string": begin[plan.protocol]}
 
-    firm = [session(plan) for plan in FIRM_SESSIONS]
+    firm = [{**session(plan), **_DEPARTURES.get(plan.name, {})} for plan in FIRM_SESSIONS]
     firm.append({**session(COPY_SESSION), "drop_copy": "firm"})
     return {"firms": [{"name": "FIRM", "sessions": firm}]}
 
@@ -171,6 +177,7 @@ class CrashVenue:
         self.seed = seed
         self.data = folder / "data"
         self.has_faults = faults
+        self.durability = durability
         self.gateways = gateways
         self.shards = shards
         self.fix_port, self.binary_port = free_port(), free_port()
@@ -282,8 +289,9 @@ class CrashVenue:
             raise CrashError(f"the venue does not stop: {self.venue.log()[-6000:]}") from None
         log = self.venue.log()
         self.venue.kill()
-        if status or self.venue.shared() or any(self.venue.temporary.iterdir()):
-            left = [*self.venue.shared(), *self.venue.temporary.iterdir()]
+        # What a start that was killed had in its temporary folder stays there.
+        if status or self.venue.shared():
+            left = self.venue.shared()
             raise CrashError(f"stopped with status {status}, left {left}: {log[-6000:]}")
         if "Traceback" in log:
             raise CrashError(f"an exception: {log[log.index('Traceback') - 2000 :][:6000]}")

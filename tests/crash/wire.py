@@ -109,6 +109,10 @@ class Report(msgspec.Struct, frozen=True, array_like=True):
     text: str
     #: A Reject(3), which is administrative: a resend has a gap fill for it.
     is_of_session: bool = False
+    #: Part of an answer to a mass status request: its id, how many parts there are, the last one.
+    mass_id: str = ""
+    parts: int = 0
+    is_last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +201,9 @@ def _fix_report(message: Message, number: int, symbols: Mapping[str, Units]) -> 
         is_copy=message.get(797) == b"Y",
         text=_text(message, 58),
         is_of_session=message.msg_type == "3",
+        mass_id=_text(message, 584),
+        parts=_number(message, 911),
+        is_last=message.get(912) == b"Y",
     )
 
 
