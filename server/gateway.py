@@ -50,7 +50,8 @@ from openoutcry.server.gateway_recovery import GatewayRecovery, Stopped, await_s
 from openoutcry.server.handoff import Neighbours
 from openoutcry.server.inbound_binary import receive_binary
 from openoutcry.server.inbound_fix import COMP_ID, receive_fix
-from openoutcry.server.journal import SegmentedFile, owner_of
+from openoutcry.server.journal import SegmentedFile, SegmentError, owner_of
+from openoutcry.server.log_end import RecoveryError
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.message_log import MessageLogs
 from openoutcry.server.orders import Orders
@@ -652,10 +653,14 @@ def run_process(
         # On a shard's core it would wait for answers from a process that waits for the core.
         pinned = shard_cores(config, cores)
         keep_off([core for core in pinned if core is not None])
-    gateway = Gateway(config, memory, data_dir, number)
-    gateway.words[GatewayWord.PID] = os.getpid()
-    gateway.words[GatewayWord.STATUS] = ProcessStatus.RECOVERING
-    with contextlib.suppress(Stopped):
-        gateway.recover(lambda: bool(gateway.words[GatewayWord.STOP]) or is_orphan(parent))
+    try:
+        gateway = Gateway(config, memory, data_dir, number)
+        gateway.words[GatewayWord.PID] = os.getpid()
+        gateway.words[GatewayWord.STATUS] = ProcessStatus.RECOVERING
+        with contextlib.suppress(Stopped):
+            gateway.recover(lambda: bool(gateway.words[GatewayWord.STOP]) or is_orphan(parent))
+    except (RecoveryError, SegmentError, DirectoryError, OSError) as error:
+        log.critical("cannot start: gateway=%d reason=%s", number, error)
+        raise SystemExit(1) from error
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(gateway.serve(wake_fd, fix_socket, binary_socket, parent, cores))

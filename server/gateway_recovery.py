@@ -28,6 +28,7 @@ from openoutcry.server.answers import FoundRow
 from openoutcry.server.checkpoint import CONNECTED, Checkpoint
 from openoutcry.server.fix_mass import found_row
 from openoutcry.server.journal import OutOfSpaceError
+from openoutcry.server.log_end import RecoveryError
 from openoutcry.server.outbound import OUTBOUND_DIRECTORY, OUTBOUND_INDEX, OUTBOUND_PYTHON
 from openoutcry.server.renumber import (
     ANSWERS_DONE,
@@ -147,11 +148,13 @@ class GatewayRecovery:
         if self._is_first and not self._has_blocks():
             # The first start: nothing in the shards' logs is for a session of this gateway yet.
             self._begin()
+            self._index.mark_segments()
             return ""
         if self._is_first:
             log.warning("no checkpoint can be read: everything is recovered from the index")
             self._begin_with_segment()
         self._restore()
+        self._index.mark_segments()
         self._step()
         self._roll_forward()
         self._step()
@@ -348,9 +351,10 @@ class GatewayRecovery:
         end = int(words[ShardWord.RELEASED_POSITION])
         numbered = int(self._from.shards[shard]["position"])
         next_report, position = int(gateway.next_report[shard]), int(gateway.positions[shard])
-        if released < next_report - 1:
-            raise RuntimeError(
-                f"the report log of shard {shard} ends at {end}, before {position}, up to which "
+        noted = max(position, int(self._last[shard].max()) + 1)
+        if released < next_report - 1 or (noted > end and noted > position):
+            raise RecoveryError(
+                f"the report log of shard {shard} ends at {end}, before {noted}, up to which "
                 f"gateway {gateway.number} had numbered reports: the data directory's files are "
                 "not of one venue at one time; restore them together from a backup"
             )

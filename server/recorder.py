@@ -10,12 +10,19 @@ copies what the file held when it began into the shadow folder:
 A page that differs from its shadow may be old or new after a power cut, and a name that is not in
 the list may be there or not. What the shadow holds was on the disk before the sync returned, so
 before anybody could act on it.
+
+A test can have the power cut at one of these moments: it writes a file `halt` into the shadow
+folder, with an event and a pattern of a file's name, and the first process that comes by stops
+itself there. A file `fail` has that sync fail, as a disk does that tells of a lost write.
 """
 
+import errno
 import fcntl
+import fnmatch
 import hashlib
 import json
 import os
+import signal
 import threading
 from pathlib import Path
 
@@ -25,6 +32,10 @@ from openoutcry.server import durable
 VARIABLE = "OPENOUTCRY_RECORD_SYNCS"
 
 PAGE_BYTES = 4096
+#: Where a test asks for a process to stop, and for a sync to fail; renamed when it was done.
+HALT, HALTED = "halt", "halted"
+FAIL, FAILED = "fail", "failed"
+
 #: ioctl: the generation of an inode, which tells files with the same inode number apart.
 _FS_IOC_GETVERSION = 0x80087601
 
@@ -66,6 +77,11 @@ class Recorder:
 
     def __call__(self, event: str, path: Path) -> None:
         """Take an event."""
+        if self._is_asked(HALT, HALTED, event, path):
+            # Before a sync, or after it, when nobody can know of it yet.
+            os.kill(os.getpid(), signal.SIGSTOP)
+        if self._is_asked(FAIL, FAILED, event, path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
         key = (threading.get_ident(), path)
         if event == durable.SYNC:
             self._pending[key] = self._begin(path)
@@ -80,6 +96,19 @@ class Recorder:
             temporary = self.folder / f"{names_name(path)}.{os.getpid()}.{key[0]}"
             temporary.write_bytes(names)
             temporary.rename(self.folder / names_name(path))
+
+    def _is_asked(self, order: str, done: str, event: str, path: Path) -> bool:
+        """Tell whether a test wants something here, which no other process has done yet."""
+        file = self.folder / order
+        try:
+            wanted, _, pattern = file.read_text().partition(" ")
+            if wanted != event or not fnmatch.fnmatch(path.name, pattern):
+                return False
+            # Of several that come by only one can rename it.
+            file.rename(self.folder / done)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _begin(self, path: Path) -> tuple[int, bytes]:
         """Copy a file; return the copy, and its shadow, locked: of two syncs of a file at a time

@@ -42,7 +42,7 @@ from openoutcry.engine.atomics import store_release
 from openoutcry.engine.faults import FaultPoint, reach, reach_in_python
 from openoutcry.engine.pack import FIRST_BYTE
 from openoutcry.server.answers import Answers
-from openoutcry.server.journal import OutOfSpaceError, SegmentedFile, SegmentOwner
+from openoutcry.server.journal import OutOfSpaceError, SegmentedFile, SegmentError, SegmentOwner
 
 log = logging.getLogger(__name__)
 
@@ -254,6 +254,9 @@ class SessionIndex:
             mapped, too.
         faults: address of the process's FAULTS words, or 0.
 
+    Raises:
+        SegmentError: a segment cannot be used, or is missing.
+
     Attributes:
         rows: SESSION_ROW, by session.
         flight: int64 (sessions, shards, FLIGHT_WORDS): what the shards have still to answer.
@@ -298,6 +301,8 @@ class SessionIndex:
         self.allocator[SEGMENT_BLOCKS] = segment_bytes // BLOCK_BYTES
         self.allocator[FAULTS] = faults or int(self._no_faults.ctypes.data)
         self.allocator[NEXT_BLOCK] = next_block
+        _check_last(self.index_file, next_block * BLOCK_BYTES)
+        _check_last(self.message_file, stored_end)
         # Blocks that sessions may still go on in lie up to two segments back.
         _map_existing(self.index_file, next_block * BLOCK_BYTES - 2 * segment_bytes)
         _map_existing(self.message_file, stored_end - self.message_file.segment_bytes)
@@ -349,15 +354,27 @@ class SessionIndex:
         reach_in_python(self._faults, FaultPoint.GATEWAY_SEGMENT)
         first = self.index_file.mapped_bytes // BLOCK_BYTES * BLOCK_WORDS
         self.index_file.map_next()
-        shards = len(self.positions)
-        head = self.blocks[first : first + SEGMENT_HEAD_WORDS + shards]
-        head[1:] = [shards, self.stored_end, *self.positions]
-        head[0] = SEGMENT_MARK
+        self._mark(first)
         self.allocator[BLOCK_LIMIT] = self.index_file.mapped_bytes // BLOCK_BYTES
         self._drop_below(self.index_file, used - self.index_file.segment_bytes)
         # A session that sent nothing for long begins a new block: its old one is unmapped.
         is_old = self.rows["block"] * BLOCK_BYTES < self.index_file.first_byte
         self.rows["entries"][is_old & (self.rows["block"] >= 0)] = BLOCK_ENTRIES
+
+    def _mark(self, first: int) -> None:
+        """Write the first block of a segment, which begins with this word."""
+        shards = len(self.positions)
+        head = self.blocks[first : first + SEGMENT_HEAD_WORDS + shards]
+        head[1:] = [shards, self.stored_end, *self.positions]
+        head[0] = SEGMENT_MARK
+
+    def mark_segments(self) -> None:
+        """Write what a crash may have taken: the first blocks of segments that were made since the
+        latest checkpoint. To be called when all stands as it stood at that checkpoint."""
+        file = self.index_file
+        for byte in range(file.first_byte, file.mapped_bytes, file.segment_bytes):
+            if self.blocks[byte // 8] != SEGMENT_MARK:
+                self._mark(byte // 8)
 
     def _map_messages(self, end: int) -> None:
         while self.message_file.mapped_bytes < end:
@@ -546,6 +563,20 @@ class SessionIndex:
         """Unmap the files."""
         self.index_file.close()
         self.message_file.close()
+
+
+def _check_last(file: SegmentedFile, end: int) -> None:
+    """Check that the segment is there in which a file ended at the latest checkpoint.
+
+    Raises:
+        SegmentError: without it numbers that clients have seen would be given again.
+    """
+    path, _ = file.locate(max(end - 1, 0))
+    if end > 0 and not path.exists():
+        raise SegmentError(
+            f"{path} is missing, though the gateway's checkpoint tells of what it holds: restore "
+            "it from a backup"
+        )
 
 
 def _map_existing(file: SegmentedFile, byte: int) -> None:

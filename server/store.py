@@ -1,5 +1,6 @@
 """Where a gateway's sessions keep their numbers, and from where what was sent is sent again."""
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ from openoutcry.server.sessions import BLOCK_HEADER_WORDS, SOURCE_ADMINISTRATIVE
 
 if TYPE_CHECKING:
     from openoutcry.server.gateway import Gateway
+
+log = logging.getLogger(__name__)
 
 
 class RowState:
@@ -90,7 +93,10 @@ class SentMessages:
                     repeat_below=repeat_below,
                 )
             elif SOURCE_ANSWER < source < SOURCE_ADMINISTRATIVE:
-                data = again(number, gateway.index.stored_bytes(source))
+                if gateway.index.stored_message(source) is not None:
+                    data = again(number, gateway.index.stored_bytes(source))
+                else:
+                    log.error("a stored message is damaged: session=%d number=%d", session, number)
                 entry += 1
             else:
                 sources = words[BLOCK_HEADER_WORDS + 1 + 2 * entry :: 2][: stop - entry]

@@ -36,6 +36,7 @@ from openoutcry.server.credentials import CredentialFile, CredentialFileError
 from openoutcry.server.data_dir import data_directory, shared_memory_folder
 from openoutcry.server.directory import FILE_NAME, Directory, DirectoryError, read_directory
 from openoutcry.server.listeners import Listeners, StartError, address_of, bind_listeners
+from openoutcry.server.log_reader import shards_in
 from openoutcry.server.memory import VenueMemory, VenueWord
 from openoutcry.server.process import StopFlag, die_with_parent, process_name, set_up_logging
 from openoutcry.server.processes import describe, names_of, read_reason
@@ -422,8 +423,17 @@ def _resolved(config: Config, folder: Path) -> Config:
 
 
 def _register(config: Config, folder: Path) -> None:
-    """Give numbers to everything configured that has none: those that `_resolved` told."""
+    """Give numbers to everything configured that has none: those that `_resolved` told.
+
+    Raises:
+        StartError: it cannot be done; or there are logs, whose numbers nobody knows any more.
+    """
     try:
+        if not read_directory(folder).venue and shards_in(folder):
+            raise StartError(
+                f"{folder / FILE_NAME} is missing or empty, though there are logs, which name "
+                "sessions and symbols by the numbers that it says: restore it from a backup"
+            )
         directory = Directory(folder, is_durable=config.log.durability == "power")
         try:
             register(config, directory)

@@ -19,8 +19,15 @@ from support.gateway_alone import GatewayAlone
 from openoutcry.engine.enums import CommandKind, OrderStatus, ReportKind
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
 from openoutcry.server.journal import OutOfSpaceError, SegmentedFile
+from openoutcry.server.log_end import RecoveryError
 from openoutcry.server.session_settings import CancelOnDisconnect, Session
-from openoutcry.server.sessions import BLOCK_HEADER_WORDS, BLOCK_WORDS, SOURCE_ANSWER
+from openoutcry.server.sessions import (
+    BLOCK_HEADER_WORDS,
+    BLOCK_WORDS,
+    SEGMENT_HEAD_WORDS,
+    SEGMENT_MARK,
+    SOURCE_ANSWER,
+)
 from openoutcry.server.store import GatewayStore
 
 #: Two FIX sessions, one of the binary protocol, and a drop copy of all of them.
@@ -434,6 +441,56 @@ def test_a_reset_that_only_a_shard_heard_of_has_happened(tmp_path: Path):
     assert (int(row["epoch"]), int(row["next_in"])) == (run.model.epoch[FIX], 3)
     come_back(run)
     run.alone.close()
+
+
+@pytest.mark.parametrize("has_checkpoint", [False, True])
+def test_a_segment_that_lost_its_first_block_is_marked_again(tmp_path: Path, has_checkpoint: bool):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(4))
+    file = run.gateway.index.index_file
+    while file.mapped_bytes < 2 * file.segment_bytes:
+        run.step()
+        if has_checkpoint and run.chooser.random() < 0.1:
+            run.gateway.write_checkpoint()
+    before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+    head = run.gateway.index.blocks[file.segment_bytes // 8 :][: SEGMENT_HEAD_WORDS + SHARDS]
+    marked = head.tolist()
+    assert marked[:2] == [SEGMENT_MARK, SHARDS]
+    # The segment was made; what is in it was to be synced when the power went.
+    head[:] = 0
+    alone = crash(run, tmp_path / "1")
+    if not has_checkpoint:
+        (tmp_path / "1" / "gateway-0-checkpoint").unlink()
+        alone.close()
+        alone = GatewayAlone(tmp_path / "1", SHARDS, SESSIONS, ends=run.alone.ends())
+    run.alone.close()
+    run = Run(alone, run.model, run.chooser)
+    run.gateway.recover()
+    found = run.gateway.index.blocks[file.segment_bytes // 8 :][: SEGMENT_HEAD_WORDS + SHARDS]
+    # From further back on, at most: the latest checkpoint may be older than the segment.
+    assert found[:2].tolist() == [SEGMENT_MARK, SHARDS]
+    assert (found <= marked).all()
+    check_sent(run, before)
+    run.alone.close()
+
+
+@pytest.mark.parametrize("has_checkpoint", [False, True])
+def test_an_index_that_is_ahead_of_the_reports_is_refused(tmp_path: Path, has_checkpoint: bool):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(3))
+    for _ in range(60):
+        run.step()
+    run.gateway.drain()
+    ends = run.alone.ends()
+    run.write(0, REPORT | {"session": FIX, "inbound_seq": 0, "epoch": run.model.epoch[FIX]})
+    run.gateway.drain()
+    if has_checkpoint:
+        run.gateway.write_checkpoint()
+    # Such a log was cut, or is of another time.
+    shutil.copytree(run.alone.folder, tmp_path / "1")
+    run.alone.close()
+    again = GatewayAlone(tmp_path / "1", SHARDS, SESSIONS, ends=ends)
+    with pytest.raises(RecoveryError, match="not of one venue at one time"):
+        again.gateway.recover()
+    again.close()
 
 
 def test_a_disk_without_room_holds_reports_back_until_there_is_some(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,49 @@ def test_names_are_listed_when_their_folder_is_synced(tmp_path, shadow):
     assert names["one"] != first
     assert (shadow / first).read_bytes() == b"1"
     assert (shadow / names["one"]).read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("event", ["sync", "synced", "renamed", "folder-sync", "folder-synced"])
+def test_a_process_stops_where_a_test_asks_for_it(tmp_path, shadow, event):
+    folder = tmp_path / "some-folder"
+    folder.mkdir()
+    part = "*folder" if event.startswith("folder") else "state*"
+    (shadow / "halt").write_text(f"{event} {part}")
+    pid = os.fork()
+    if pid == 0:
+        try:
+            durable.write_durably(folder / "other", b"1")
+            durable.write_durably(folder / "state", b"2")
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(pid, os.WUNTRACED)
+    assert os.WIFSTOPPED(status)
+    assert (shadow / "halted").exists()
+    assert not (shadow / "halt").exists()
+    names = shadow / names_name(folder)
+    listed = json.loads(names.read_bytes())["names"] if names.exists() else {}
+    # What is done is told when it is done, and recorded behind that.
+    assert set(listed) == (set() if event.startswith("folder") else {"other"})
+    assert (folder / "state").exists() == (event == "renamed")
+    written = [path.read_bytes() for path in shadow.glob("data-*")]
+    assert (b"2" in written) == (event == "renamed")
+    os.kill(pid, signal.SIGCONT)
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFEXITED(status)
+    assert (folder / "state").read_bytes() == b"2"
+
+
+@pytest.mark.parametrize("order", ["sync state.new", "folder-sync some*"])
+def test_a_sync_fails_where_a_test_asks_for_it(tmp_path, shadow, order):
+    folder = tmp_path / "some-folder"
+    folder.mkdir()
+    (shadow / "fail").write_text(order)
+    if order.startswith("sync"):
+        durable.write_durably(folder / "other", b"1")
+    with pytest.raises(OSError, match="Input/output error"):
+        durable.write_durably(folder / "state", b"2")
+    assert (shadow / "failed").exists()
+    durable.write_durably(folder / "state", b"3")
 
 
 def test_nothing_is_recorded_outside_of_the_test_build(monkeypatch, tmp_path):

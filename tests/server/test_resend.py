@@ -166,6 +166,22 @@ def test_numbers_that_were_never_sent_are_a_gap(alone: GatewayAlone):
     ]
 
 
+def test_a_stored_message_that_is_damaged_is_not_sent(
+    alone: GatewayAlone, caplog: pytest.LogCaptureFixture
+):
+    store = GatewayStore(alone.gateway, FIX44)
+    for number in (1, 2, 3):
+        store.record(number, NOW_MS, b"message %d" % number)
+        alone.gateway.index.rows[FIX44]["next_out"] += 1
+    assert [data for *_, data in store.first_time(1, 3)] == [b"message %d" % n for n in (1, 2, 3)]
+    index = alone.gateway.index
+    index.message_file.array("u1")[index.stored_end // 2] ^= 4
+    assert list(store.first_time(1, 3)) == [
+        (1, 1, b"message 1"), (2, 2, None), (3, 3, b"message 3")
+    ]  # fmt: skip
+    assert "a stored message is damaged" in caplog.text
+
+
 def test_a_reset_forgets_what_was_sent(alone: GatewayAlone):
     alone.connect(FIX44)
     report = {"session": FIX44, "kind": ReportKind.NEW, "order_id": 1, "side": 1}

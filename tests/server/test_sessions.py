@@ -7,6 +7,7 @@ import pytest
 
 from openoutcry.server.config import Config, Firm
 from openoutcry.server.registry import SessionRegistry
+from openoutcry.server.segments import SegmentError
 from openoutcry.server.session_settings import Session
 from openoutcry.server.sessions import (
     BLOCK_ENTRIES,
@@ -159,3 +160,23 @@ def test_an_index_is_opened_far_behind_its_first_segment(tmp_path: Path):
     assert after.blocks[next_block * BLOCK_WORDS] == 0
     before.close()
     after.close()
+
+
+@pytest.mark.parametrize("kind", ["index", "messages"])
+def test_what_a_checkpoint_tells_of_must_be_there(tmp_path: Path, kind: str):
+    made = SessionIndex(tmp_path, "gateway-0", 8, 1 << 20)
+    made.store_bytes(b"x")
+    for number in range(1, 1000):
+        made.append(1, number, 1, 0)
+    block, end = int(made.allocator[NEXT_BLOCK]), made.stored_end
+    made.close()
+
+    def again() -> SessionIndex:
+        return SessionIndex(tmp_path, "gateway-0", 8, 1 << 20, next_block=block, stored_end=end)
+
+    again().close()
+    path = tmp_path / f"gateway-0-{kind}-00000000.seg"
+    path.unlink()
+    with pytest.raises(SegmentError, match=f"{path.name} is missing, though"):
+        again()
+    assert not path.exists()

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
-from openoutcry.server.config import Config, Day, Listen, Shard
+from openoutcry.server.config import Config, Day, Listen, Shard, Symbol
 from openoutcry.server.data_dir import data_directory, shared_memory_folder
 from openoutcry.server.listeners import StartError, bind_listeners
 from openoutcry.server.memory import FolderInUseError, lock_folder, remove_stale, shared_folder
 from openoutcry.server.process import shard_cores
+from openoutcry.server.supervisor import _register as give_numbers
 from openoutcry.server.trading_day import has_ended_since, next_day_end
 
 DAY = Day(end="17:00:00", time_zone="America/New_York")
@@ -98,6 +99,24 @@ def test_a_data_directory_in_use_names_the_holder(tmp_path: Path):
         data_directory(tmp_path),
     ):
         pass
+
+
+@pytest.mark.parametrize("has_empty", [False, True])
+def test_a_directory_that_is_lost_is_not_made_anew(tmp_path: Path, has_empty: bool):
+    config = Config(symbols=(Symbol(name="A", tick="1", lot="1"),))
+    give_numbers(config, tmp_path)
+    path = tmp_path / "directory.log"
+    before = path.read_bytes()
+    assert before
+    (tmp_path / "shard-0-commands-00000000.seg").touch()
+    give_numbers(config, tmp_path)
+    assert path.read_bytes() == before
+    path.unlink()
+    if has_empty:
+        path.touch()
+    with pytest.raises(StartError, match=r"is missing or empty, though there are logs"):
+        give_numbers(config, tmp_path)
+    assert path.exists() == has_empty
 
 
 def test_only_folders_of_dead_venues_are_removed(tmp_path: Path):
