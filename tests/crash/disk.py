@@ -1,8 +1,8 @@
-"""Faults of the disk under load: full, failing, read-only; files that were cut, or changed.
+"""Disks that fail: full, read-only, with syncs that fail; files that are cut, flipped or gone.
 
-What a venue cannot go on with it must refuse with a sentence that names the file, and change
-nothing: with the file restored it starts, and its clients find everything. All else it must survive
-by itself.
+Each fault happens to a venue under load. Where the venue can go on, its clients are held against
+the rules afterwards; where it cannot, its start must end with one sentence that names the file, and
+with the file back in its place all goes on.
 """
 
 import contextlib
@@ -10,309 +10,657 @@ import os
 import random
 import resource
 import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 from crash.kills import Kills
 from crash.venue import CrashError, CrashVenue
+from support.damage import flip_file, place_of
 
 from openoutcry.engine.state import ShardWord
-from openoutcry.server.journal import HEADER_BYTES
-from openoutcry.server.snapshots import snapshots
+from openoutcry.server.log_end import find_end
+from openoutcry.server.recorder import FAIL, FAILED, VARIABLE
+from openoutcry.server.segments import HEADER_BYTES
+from openoutcry.server.snapshots import SnapshotHeader, read_header, snapshots
 
-#: Bytes of the small file system that gets full.
-_ROOM = 96 << 20
-_START_S = 60.0
+#: The venue's whole disk, where it is to become full.
+_SMALL_MB = 48
+_START_S = 90.0
+_LOG_FULL = "the venue's log is full: orders can only be cancelled"
 
 Tell = Callable[[str], None]
 
 
-def run_disk_faults(
-    seed: int, folder: Path, tell: Tell = lambda text: None, *, faults: list[str] | None = None
-) -> dict[str, Any]:
-    """Do all of it to one venue after another; return the counts. Raises CrashError.
-
-    `faults`: only these, of "full", "failing", "files".
-    """
-    counts: Counter[str] = Counter()
+def run_disk_faults(seed: int, folder: Path, tell: Tell = lambda text: None) -> dict[str, Any]:
+    """Have each fault happen; return the counts. Raises CrashError."""
     total: Counter[str] = Counter()
-    parts: dict[str, Callable[[_Faults], None]] = {
-        "failing": _Faults.fail_writes,
-        "files": _Faults.damage_files,
-        "full": _Faults.fill,
-    }
-    for number, name in enumerate(faults or parts):
-        own = folder / name
-        own.mkdir(parents=True)
-        with contextlib.ExitStack() as stack:
-            if name == "full" and not stack.enter_context(_small_disk(own / "data")):
-                tell("no small file system can be mounted here: a full disk is left out")
-                counts["full disk: not possible here"] += 1
-                continue
-            settings = ["log.min_free_bytes=4194304"] if name == "full" else []
-            venue = CrashVenue(own, seed + number, *settings, plan={"pause_s": 0.003})
-            stack.callback(venue.close)
-            venue.start()
-            one = _Faults(venue, tell)
-            parts[name](one)
-            found = one.kills.finish()
-        counts.update(one.counts)
+    counts: Counter[str] = Counter()
+    for name, run in SERIES.items():
+        own = folder / f"disk-{name}"
+        own.mkdir()
+        tell(f"--- {name}")
+        try:
+            found = run(seed, own, tell)
+        except SkippedError as error:
+            tell(f"skipped: {error}")
+            counts[f"skipped: {error}"] += 1
+            continue
         counts.update(found.pop("counts"))
         total.update(found)
-        shutil.rmtree(own, ignore_errors=True)
+        shutil.rmtree(own)
     return {"counts": dict(counts), **total}
 
 
-@contextlib.contextmanager
-def _small_disk(folder: Path) -> Iterator[bool]:
-    """Mount a small file system at a folder; yield whether that was possible."""
-    folder.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={_ROOM}", "none", str(folder)]
-    try:
-        is_mounted = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        is_mounted = False
-    try:
-        yield is_mounted
-    finally:
-        if is_mounted:
-            subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 class _Kills(Kills):
-    """Kills that know which processes are expected to end by themselves."""
+    """Knows which processes ended by themselves because they had to."""
 
-    def __init__(self, venue: CrashVenue, tell: Tell) -> None:
+    def __init__(self, venue: CrashVenue, expected: set[str], tell: Tell) -> None:
         super().__init__(venue, tell=tell)
-        self.expected: set[str] = set()
+        self._expected = expected
 
     def _other_deaths(self) -> list[str]:
-        return [line for line in super()._other_deaths() if line not in self.expected]
-
-    def start(self) -> None:
-        """Start the venue again."""
-        self.venue.start()
-        self._books.begin()
+        return [line for line in super()._other_deaths() if line not in self._expected]
 
 
-class _Faults:
-    """What is done to one venue."""
+def _deaths(log: str) -> set[str]:
+    return {line for line in log.splitlines() if "process ended" in line}
 
-    def __init__(self, venue: CrashVenue, tell: Tell) -> None:
-        self.venue = venue
-        self.kills = _Kills(venue, tell)
-        self.counts: Counter[str] = Counter()
-        self._tell = tell
-        self._rng = random.Random(venue.seed)
 
-    # --- a full disk ------------------------------------------------------------------------------
+# --- files that are not what they were ------------------------------------------------------------
 
-    def fill(self) -> None:
-        """Fill the disk to the reserve, and to the last byte; make room again."""
-        venue = self.venue
-        for is_whole in (False, True, False):
-            filler = venue.data / "filler"
 
-            def harm(filler: Path = filler, is_whole: bool = is_whole) -> None:
-                seen = len(venue.venue.log())
-                _fill(filler, 0 if is_whole else 3 << 20)
-                venue.wait(
-                    lambda: bool(venue.memory.shards[:, ShardWord.LOG_IS_FULL].all()),
-                    "a shard does not notice that the disk is full",
-                )
-                time.sleep(2 if is_whole else 1)
-                if "no new segment" not in venue.venue.log()[seen:]:
-                    raise CrashError("a full disk is not told of in the log")
-                filler.unlink()
-                venue.wait(
-                    lambda: not venue.memory.shards[:, ShardWord.LOG_IS_FULL].any(),
-                    "a shard does not notice that there is room again",
-                )
+class Fault(NamedTuple):
+    """Damage to the files of a venue that does not run, and what must come of it.
 
-            self.kills.hurt("full disk", harm)
-            self.counts["full disk" if is_whole else "disk full to the reserve"] += 1
-        # A restart while there is no room, and afterwards.
-        self._refuse_to_write(venue.data)
+    Attributes:
+        harm: does it; returns words that the log must say, and, where it can be undone while the
+            venue runs, how.
+        is_refused: whether the venue must not start.
+    """
 
-    def _refuse_to_write(self, data: Path) -> None:
-        venue = self.venue
+    name: str
+    harm: Callable[["Files"], tuple[str, ...]]
+    is_refused: bool
 
-        def harm() -> None:
-            venue.kill_everything()
-            options = ["mount", "-o", "remount,ro", str(data)]
-            subprocess.run(options, check=True)
-            try:
-                text = self._refused([])
-                if str(data.name) not in text or "ead-only" not in text:
-                    raise CrashError(f"a read-only directory is refused by: {text}")
-            finally:
-                subprocess.run([*options[:2], "remount,rw", str(data)], check=True)
-            self.kills.start()
 
-        self.kills.hurt("read-only directory", harm)
-        self.counts["read-only directory"] += 1
+class Files:
+    """The files of a venue that was killed."""
 
-    # --- failing writes ---------------------------------------------------------------------------
+    def __init__(self, venue: CrashVenue, rng: random.Random) -> None:
+        self.data = venue.data
+        self.rng = rng
+        self.shard = rng.randrange(venue.shards)
+        self.gateway = rng.randrange(venue.gateways)
+        #: What undoes it, in a venue that runs.
+        self.undo: list[Callable[[], None]] = []
 
-    def fail_writes(self) -> None:
-        """Have new segments and snapshots fail in one process after another; then let them be."""
-        venue = self.venue
-        names = [*(f"shard-{n}" for n in range(venue.shards)),
-                 *(f"follower-{n}" for n in range(venue.shards)),
-                 *(f"gateway-{n}" for n in range(venue.gateways))]  # fmt: skip
-        for name in names:
+    def snapshot(self, age: int = 0) -> tuple[Path, SnapshotHeader]:
+        """Return a snapshot of the shard; 0 is the newest."""
+        path = snapshots(self.data, self.shard)[age]
+        return path, read_header(path)
 
-            def harm(name: str = name) -> None:
-                pid = venue.pid(name)
-                # No file may get as long as a segment's header and a byte.
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (HEADER_BYTES, -1))
-                venue.memory.shards[:, ShardWord.SNAPSHOT_REQUEST] += 1
-                time.sleep(6)
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (-1, -1))
-                time.sleep(1)
+    def segments(self, name: str) -> list[Path]:
+        """Return the segments of a series."""
+        return sorted(self.data.glob(f"{name}-*.seg"))
 
-            self.kills.hurt(f"failing writes in {name}", harm)
-            self.counts[f"failing writes in a {name.partition('-')[0]}"] += 1
+    def flip(self, path: Path, offset: int) -> None:
+        """Flip a bit, until it is undone."""
+        bits = 1 << self.rng.randrange(8)
+        flip_file(path, offset, bits)
+        self.undo.append(lambda: flip_file(path, offset, bits))
 
-    # --- files ------------------------------------------------------------------------------------
+    def cut(self, path: Path, size: int) -> None:
+        """Cut a file short."""
+        os.truncate(path, size)
 
-    def damage_files(self) -> None:
-        """Cut and flip files of a dead venue; what is refused is restored and started again."""
-        venue = self.venue
-        # Some segments and snapshots, of each shard.
+    @property
+    def commands(self) -> str:
+        """The shard's command log."""
+        return f"shard-{self.shard}-commands"
+
+    @property
+    def reports(self) -> str:
+        """The shard's report log."""
+        return f"shard-{self.shard}-reports"
+
+
+def _commands_behind_snapshot(files: Files) -> tuple[str, ...]:
+    _, header = files.snapshot()
+    end = find_end(files.data, files.shard, start=header.log_bytes).position
+    if end - header.log_bytes < _BEHIND_BYTES:
+        raise CrashError(f"nothing lies behind the snapshot: {header.log_bytes}, {end}")
+    # The last batch might as well be a torn one.
+    at = header.log_bytes + files.rng.randrange((end - header.log_bytes) // 2)
+    path, offset = place_of(files.data, files.commands, at)
+    files.flip(path, offset)
+    return f"{path.name} is damaged at byte", "journal cut"
+
+
+#: What has to lie behind the newest snapshot before it can be damaged.
+_BEHIND_BYTES = 8192
+
+
+def _commands_below_snapshot(files: Files) -> tuple[str, ...]:
+    _, header = files.snapshot()
+    path, offset = place_of(files.data, files.commands, files.rng.randrange(header.log_bytes))
+    files.flip(path, offset)
+    return ()
+
+
+def _header_of(series: str) -> Callable[[Files], tuple[str, ...]]:
+    def harm(files: Files) -> tuple[str, ...]:
+        name = series.format(shard=files.shard, gateway=files.gateway)
+        # The last one that is in use, and the first.
+        path = files.rng.choice(files.segments(name)[:1])
+        files.flip(path, files.rng.randrange(152))
+        return (path.name,)
+
+    return harm
+
+
+def _cut_segment(series: str) -> Callable[[Files], tuple[str, ...]]:
+    def harm(files: Files) -> tuple[str, ...]:
+        name = series.format(shard=files.shard, gateway=files.gateway)
+        path = files.segments(name)[-1]
+        sizes = [0, 100, HEADER_BYTES, HEADER_BYTES + 4096, path.stat().st_size - 1]
+        files.cut(path, files.rng.choice(sizes))
+        return (path.name,)
+
+    return harm
+
+
+def _reports_behind_snapshot(files: Files) -> tuple[str, ...]:
+    _, header = files.snapshot()
+    path, offset = place_of(files.data, files.reports, header.report_bytes + 20)
+    flip_file(path, offset)
+    return ()
+
+
+def _flip_snapshot(files: Files) -> tuple[str, ...]:
+    path, _ = files.snapshot()
+    flip_file(path, files.rng.randrange(path.stat().st_size))
+    return "a snapshot is bad, the one before it is taken", path.name
+
+
+def _cut_snapshot(files: Files) -> tuple[str, ...]:
+    path, _ = files.snapshot()
+    files.cut(path, path.stat().st_size // 2)
+    return "a snapshot is bad, the one before it is taken", path.name
+
+
+def _flip_all_snapshots(files: Files) -> tuple[str, ...]:
+    for path in snapshots(files.data, files.shard):
+        flip_file(path, files.rng.randrange(path.stat().st_size))
+    return (f"no snapshot of shard {files.shard} is good: the whole log is replayed",)
+
+
+def _no_snapshots(files: Files) -> tuple[str, ...]:
+    for path in files.data.glob("shard-*.snap"):
+        path.unlink()
+    return ("shard recovered: shard=0 snapshot_seq=0", "shard recovered: shard=1 snapshot_seq=0")
+
+
+def _no_reports(files: Files) -> tuple[str, ...]:
+    for path in files.data.glob("shard-*-reports-*.seg"):
+        path.unlink()
+    return ()
+
+
+def _no_reports_and_no_snapshots(files: Files) -> tuple[str, ...]:
+    _no_reports(files)
+    _no_snapshots(files)
+    return ()
+
+
+def _checkpoint(files: Files) -> Path:
+    return files.data / f"gateway-{files.gateway}-checkpoint"
+
+
+def _slots(path: Path) -> list[int]:
+    """Return where the slots of a checkpoint file begin, the newest first."""
+    words = np.frombuffer(path.read_bytes(), np.int64)
+    first, size = int(words[4]), int(words[5])
+    return sorted([first, first + size], key=lambda at: -int(words[at // 8 + 1]))
+
+
+def _flip_checkpoint(files: Files) -> tuple[str, ...]:
+    path = _checkpoint(files)
+    newest, _ = _slots(path)
+    flip_file(path, newest + 8 + files.rng.randrange(56))
+    return ()
+
+
+def _flip_both_checkpoints(files: Files) -> tuple[str, ...]:
+    path = _checkpoint(files)
+    for slot in _slots(path):
+        flip_file(path, slot + 8 + files.rng.randrange(56))
+    return ("no checkpoint can be read: everything is recovered from the index",)
+
+
+def _no_checkpoint(files: Files) -> tuple[str, ...]:
+    _checkpoint(files).unlink()
+    return ("no checkpoint can be read: everything is recovered from the index",)
+
+
+def _cut_checkpoint(files: Files) -> tuple[str, ...]:
+    path = _checkpoint(files)
+    files.cut(path, path.stat().st_size // 2)
+    return ("no checkpoint can be read: everything is recovered from the index",)
+
+
+def _flip_directory(files: Files) -> tuple[str, ...]:
+    path = files.data / "directory.log"
+    flip_file(path, files.rng.randrange(path.stat().st_size // 2))
+    return "directory.log is damaged at byte", "restore"
+
+
+def _torn_directory(files: Files) -> tuple[str, ...]:
+    path = files.data / "directory.log"
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[:40].strip(b"\n"))
+    return ()
+
+
+def _no_directory(files: Files) -> tuple[str, ...]:
+    (files.data / "directory.log").unlink()
+    return ("directory.log",)
+
+
+def _no_commands(files: Files) -> tuple[str, ...]:
+    for path in files.segments(files.commands):
+        path.unlink()
+    return (files.commands, "missing")
+
+
+def _no_first_commands(files: Files) -> tuple[str, ...]:
+    """Take the segments away in which the snapshot's log ends."""
+    _, header = files.snapshot()
+    path, _ = place_of(files.data, files.commands, header.log_bytes)
+    path.unlink()
+    return (path.name, "missing")
+
+
+def _no_index(files: Files) -> tuple[str, ...]:
+    for path in files.segments(f"gateway-{files.gateway}-index"):
+        path.unlink()
+    return (f"gateway-{files.gateway}-index",)
+
+
+FAULTS = (
+    Fault("commands flipped behind the snapshot", _commands_behind_snapshot, True),
+    Fault("commands flipped below the snapshot", _commands_below_snapshot, False),
+    Fault("header of commands flipped", _header_of("shard-{shard}-commands"), True),
+    Fault("header of reports flipped", _header_of("shard-{shard}-reports"), True),
+    Fault("header of index flipped", _header_of("gateway-{gateway}-index"), True),
+    Fault("commands cut short", _cut_segment("shard-{shard}-commands"), True),
+    Fault("reports cut short", _cut_segment("shard-{shard}-reports"), True),
+    Fault("index cut short", _cut_segment("gateway-{gateway}-index"), True),
+    Fault("messages cut short", _cut_segment("gateway-{gateway}-messages"), True),
+    Fault("reports flipped behind the snapshot", _reports_behind_snapshot, False),
+    Fault("snapshot flipped", _flip_snapshot, False),
+    Fault("snapshot cut in half", _cut_snapshot, False),
+    Fault("all snapshots flipped", _flip_all_snapshots, False),
+    Fault("all snapshots gone", _no_snapshots, False),
+    Fault("reports and snapshots gone", _no_reports_and_no_snapshots, False),
+    Fault("checkpoint flipped", _flip_checkpoint, False),
+    Fault("both checkpoints flipped", _flip_both_checkpoints, False),
+    Fault("checkpoint cut in half", _cut_checkpoint, False),
+    Fault("checkpoint gone", _no_checkpoint, False),
+    Fault("directory flipped", _flip_directory, True),
+    Fault("directory gone", _no_directory, True),
+    Fault("directory with a torn end", _torn_directory, False),
+    Fault("commands gone", _no_commands, True),
+    Fault("segment behind the snapshot gone", _no_first_commands, True),
+    Fault("index gone", _no_index, True),
+)
+
+
+def damage_files(
+    seed: int, folder: Path, tell: Tell = lambda text: None, names: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Damage the files of a venue between its lives; `names` chooses faults."""
+    venue = CrashVenue(folder, seed)
+    rng = random.Random(seed)
+    counts: Counter[str] = Counter()
+    expected: set[str] = set()
+    chosen = [fault for fault in FAULTS if not names or fault.name in names]
+    rng.shuffle(chosen)
+    try:
+        venue.start()
         venue.trade()
-        venue.wait(
-            lambda: (
-                all(len(snapshots(venue.data, n)) > 1 for n in range(venue.shards))
-                and all(venue.memory.shards[:, ShardWord.LOG_BYTES] > 5 << 19)
-            ),
-            "two snapshots of each shard did not come",
-            120.0,
-        )
-        refused: dict[str, tuple[str, Callable[[Path], None]]] = {
-            "truncated segment": ("commands", _truncate),
-            "bit-flipped segment": ("commands", self._flip),
-            "bit-flipped segment header": ("commands", lambda path: _flip_at(path, 40)),
-            "truncated segment of reports": ("reports", _truncate),
-        }
-        survived: dict[str, Callable[[Path], None]] = {
-            "snapshot cut in half": _truncate,
-            "bit-flipped snapshot": self._flip,
-            "all snapshots gone": Path.unlink,
-        }
-        for name, (kind, damage) in refused.items():
-            self._damage_segment(name, kind, damage)
-        for name, damage in survived.items():
-            self._damage_snapshots(name, damage)
-
-    def _damage_segment(self, name: str, kind: str, damage: Callable[[Path], None]) -> None:
-        venue, shard = self.venue, self._rng.randrange(self.venue.shards)
-
-        def harm() -> None:
+        for fault in chosen:
+            tell(fault.name)
+            venue.trade()
+            _take_snapshots(venue)
             venue.kill_everything()
-            kept = venue.folder / "kept"
-            kept.mkdir(exist_ok=True)
-            # The truth of the log from its first segment on: no snapshot may stand in for it.
-            for path in snapshots(venue.data, shard):
-                path.rename(kept / path.name)
-            path = sorted(venue.data.glob(f"shard-{shard}-{kind}-*.seg"))[0]
-            shutil.copyfile(path, kept / path.name)
-            damage(path)
-            text = self._refused([path.name])
-            self._tell(text)
-            for each in kept.iterdir():
-                shutil.copyfile(each, venue.data / each.name)
-            shutil.rmtree(kept)
-            self.kills.start()
-
-        self.kills.hurt(name, harm)
-        self.counts[name] += 1
-
-    def _damage_snapshots(self, name: str, damage: Callable[[Path], None]) -> None:
-        venue = self.venue
-        is_all = damage is Path.unlink
-
-        def harm() -> None:
-            venue.kill_everything()
+            files = Files(venue, rng)
+            before = folder / "before"
+            shutil.copytree(venue.data, before)
+            words = fault.harm(files)
+            if fault.is_refused:
+                expected |= _deaths(check_refusal(venue, fault.name, words))
+                shutil.rmtree(venue.data)
+                shutil.copytree(before, venue.data)
+                files.undo.clear()
+                counts["starts refused with a sentence"] += 1
+            shutil.rmtree(before)
             seen = len(venue.venue.log())
-            for shard in range(venue.shards):
-                for path in snapshots(venue.data, shard)[: None if is_all else 1]:
-                    damage(path)
-            self.kills.start()
-            told = venue.venue.log()[seen:]
-            if not is_all and told.count("the one before it is taken") < venue.shards:
-                raise CrashError(f"{name}: the log does not say that an older one is taken")
+            venue.start()
+            log = venue.venue.log()[seen:]
+            missing = [word for word in words if word not in log]
+            if missing and not fault.is_refused:
+                raise CrashError(f"{fault.name}: {missing} was not said: {log[-4000:]}")
+            venue.check()
+            for undo in files.undo:
+                undo()
+            counts[fault.name] += 1
+        found = _Kills(venue, expected, tell).finish()
+    finally:
+        venue.close()
+    found["checks"] += len(chosen)
+    found["counts"] = {**counts, **found["counts"]}
+    return found
 
-        self.kills.hurt(name, harm)
-        self.counts[name] += 1
-        # A new snapshot each, for what comes next.
-        for _ in range(2):
+
+def _take_snapshots(venue: CrashVenue) -> None:
+    """Have two snapshots of each shard, and something behind the newest one."""
+    words = venue.memory.shards
+
+    def is_answered() -> bool:
+        return bool(
+            (words[:, ShardWord.SNAPSHOT_ANSWER] == words[:, ShardWord.SNAPSHOT_REQUEST]).all()
+        )
+
+    while True:
+        words[:, ShardWord.SNAPSHOT_REQUEST] += 1
+        venue.wait(is_answered, "no snapshots")
+        if min(len(snapshots(venue.data, shard)) for shard in range(venue.shards)) >= 2:
+            break
+        venue.await_reports(50)
+
+    def is_enough() -> bool:
+        behind = words[:, ShardWord.LOG_BYTES] - words[:, ShardWord.SNAPSHOT_LOG_BYTES]
+        return bool((behind > 2 * _BEHIND_BYTES).all())
+
+    venue.wait(is_enough, "nothing was logged behind the snapshots")
+
+
+def check_refusal(venue: CrashVenue, what: str, words: tuple[str, ...]) -> str:
+    """Start the venue, which must end with one sentence and without leaving anything; return its
+    log."""
+    seen = len(venue.venue.log())
+    process = venue.venue.spawn().process
+    try:
+        status = process.wait(_START_S)
+    except subprocess.TimeoutExpired:
+        raise CrashError(f"{what}: the venue goes on: {venue.venue.log()[seen:][-4000:]}") from None
+    assert process.stdout is not None
+    said = process.stdout.read()
+    process.stdout.close()
+    if said:
+        raise CrashError(f"{what}: it said {said!r}")
+    return _check_sentence(venue, what, seen, status, words)
+
+
+def _check_sentence(
+    venue: CrashVenue, what: str, seen: int, status: int, words: tuple[str, ...]
+) -> str:
+    log = venue.venue.log()[seen:]
+    last = log.rstrip("\n").rpartition("\n")[2]
+    is_sentence = last.startswith("openoutcry: ") and all(word in last for word in words)
+    if status != 1 or not is_sentence or "Traceback" in log:
+        raise CrashError(f"{what}: status {status}, expected were {words}; it said: {log[-4000:]}")
+    if venue.venue.shared():
+        raise CrashError(f"{what}: it left {venue.venue.shared()}")
+    return log
+
+
+# --- a full disk ----------------------------------------------------------------------------------
+
+
+class SkippedError(Exception):
+    """Something cannot be tried here; the text says why."""
+
+
+def mount_small_disk(place: Path, megabytes: int) -> None:
+    """Mount a file system that has room for so much. Raises SkippedError."""
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        raise SkippedError("only root can mount a small file system")
+    _mount("-t", "tmpfs", "-o", f"size={megabytes}m", "openoutcry-test", str(place))
+
+
+def _mount(*arguments: str) -> None:
+    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SkippedError(f"{' '.join(arguments)} cannot be mounted: {done.stderr.strip()}")
+
+
+@contextlib.contextmanager
+def _small_disk(place: Path) -> Iterator[None]:
+    place.mkdir()
+    mount_small_disk(place, _SMALL_MB)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+class Filler:
+    """A file that takes the room on a disk."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "filler"
+
+    def fill(self, left_bytes: int = 0) -> None:
+        """Take all room but so much."""
+        stat = os.statvfs(self._path.parent)
+        size = stat.f_bavail * stat.f_frsize - left_bytes
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT)
+        try:
+            # Others take room at the same time.
+            while size > 0:
+                with contextlib.suppress(OSError):
+                    os.posix_fallocate(fd, 0, os.fstat(fd).st_size + size)
+                    return
+                size -= 1 << 16
+        finally:
+            os.close(fd)
+
+    def free(self) -> None:
+        """Give it back."""
+        self._path.unlink(missing_ok=True)
+
+
+def fill_disk(
+    seed: int, folder: Path, tell: Tell = lambda text: None, *, times: int = 4
+) -> dict[str, Any]:
+    """Have the venue's disk become full under load, and be freed again; then be read-only.
+
+    Raises:
+        SkippedError: no small disk can be had here.
+    """
+    counts: Counter[str] = Counter()
+    expected: set[str] = set()
+    rng = random.Random(seed)
+    with _small_disk(folder / "data"):
+        venue = CrashVenue(folder, seed, faults=True)
+        filler = Filler(venue.data)
+        try:
+            venue.start()
+            for turn in range(times):
+                venue.trade()
+                left = rng.choice([0, 0, 1 << 20, 2 << 20])
+                tell(f"disk full but for {left} bytes")
+                filler.fill(left)
+                _await_more(venue, _declined, "no order was refused")
+                counts["disk full"] += 1
+                if turn % 2:
+                    name = rng.choice(["shard-0", "shard-1", "gateway-0", "gateway-1"])
+                    tell(f"kill {name}")
+                    before = {name: venue.pid(name)}
+                    venue.send_signal(name, signal.SIGKILL)
+                    venue.await_change(before)
+                    counts["disk full, kill -9"] += 1
+                venue.check()
+                if turn == 0:
+                    counts["disk full, start"] += 1
+                    expected |= _deaths(_start_anyhow(venue, filler))
+                filler.free()
+                venue.trade()
+                _await_more(venue, _accepted, "no order was taken")
+                venue.check()
+            tell("read-only")
+            venue.kill_everything()
+            _mount("-o", "remount,ro", str(venue.data))
+            expected |= _deaths(check_refusal(venue, "read-only", ("Read-only file system",)))
+            _mount("-o", "remount,rw", str(venue.data))
+            counts["disk read-only, start"] += 1
+            venue.start()
+            found = _Kills(venue, expected, tell).finish()
+        finally:
+            venue.close()
+    found["checks"] += 2 * times
+    found["counts"] = {**counts, **found["counts"]}
+    return found
+
+
+def _start_anyhow(venue: CrashVenue, filler: Filler) -> str:
+    """Kill everything and start, which may be refused with a sentence until there is room; return
+    the log of a start that was."""
+    venue.kill_everything()
+    seen = len(venue.venue.log())
+    try:
+        venue.start()
+    except AssertionError:
+        process = venue.venue.process
+        log = _check_sentence(venue, "start on a full disk", seen, process.wait(_START_S), ())
+        filler.free()
+        venue.start()
+        return log
+    venue.check()
+    return ""
+
+
+def _await_more(venue: CrashVenue, count: Callable[[CrashVenue], int], what: str) -> None:
+    goal = count(venue) + 20
+    venue.wait(lambda: count(venue) >= goal, what)
+
+
+def _declined(venue: CrashVenue) -> int:
+    venue.look()
+    return sum(
+        report.text == _LOG_FULL
+        for session in venue.checker.sessions.values()
+        for report in session.reports.values()
+    )
+
+
+def _accepted(venue: CrashVenue) -> int:
+    venue.look()
+    return len(venue.checker.orders)
+
+
+# --- syncs that fail ------------------------------------------------------------------------------
+
+#: What fails, and who has to die of it; nobody where it is no part of what was promised.
+SYNCS = (
+    ("sync shard-*-commands-*.seg", "shard"),
+    ("sync gateway-*-index-*.seg", "gateway"),
+    ("sync gateway-*-messages-*.seg", "gateway"),
+    ("sync gateway-*-checkpoint", "gateway"),
+    ("sync shard-*-snapshot-*", ""),
+    ("sync shard-*-commands-*.new", ""),
+    ("sync shard-*-reports-*.new", ""),
+    ("folder-sync data", ""),
+)
+
+
+def fail_syncs(
+    seed: int, folder: Path, tell: Tell = lambda text: None, syncs: tuple[Any, ...] = SYNCS
+) -> dict[str, Any]:
+    """Have syncs fail under `power`: what was told of is there, and the venue goes on."""
+    counts: Counter[str] = Counter()
+    expected: set[str] = set()
+    shadow = folder / "shadow"
+    shadow.mkdir()
+    venue = CrashVenue(
+        *(folder, seed), durability="power", faults=True, environment={VARIABLE: str(shadow)}
+    )
+    try:
+        venue.start()
+        for order, victim in syncs:
+            tell(f"fail: {order}")
             venue.trade()
             time.sleep(0.3)
-            self._await_snapshots()
-
-    def _await_snapshots(self) -> None:
-        words = self.venue.memory.shards
-        before = words[:, ShardWord.SNAPSHOTS_WRITTEN].copy()
-        words[:, ShardWord.SNAPSHOT_REQUEST] += 1
-
-        def have_come() -> bool:
-            return bool((words[:, ShardWord.SNAPSHOTS_WRITTEN] > before).all())
-
-        self.venue.wait(have_come, "a snapshot that was asked for did not come")
-
-    def _flip(self, path: Path) -> None:
-        # Well within what is written.
-        _flip_at(path, HEADER_BYTES + 600 + self._rng.randrange(20_000))
-
-    def _refused(self, named: list[str]) -> str:
-        """Start the venue, which must not come up; return what it says, one sentence a thing."""
-        venue = self.venue
-        seen = len(venue.venue.log())
-        venue.venue.spawn()
-        process = venue.venue.process
-        try:
-            status = process.wait(_START_S)
-        except subprocess.TimeoutExpired:
-            raise CrashError(
-                f"the venue starts in spite of it: {venue.venue.log()[seen:]}"
-            ) from None
-        finally:
-            assert process.stdout is not None
-            process.stdout.close()
-        text = venue.venue.log()[seen:]
-        self.kills.expected.update(line for line in text.splitlines() if "process ended" in line)
-        last = text.strip().rpartition("\n")[2]
-        if status == 0 or "Traceback" in text or any(name not in last for name in named):
-            raise CrashError(f"status {status}, {named} are not named by: {text[-3000:]}")
-        return last
+            names = [name for name in venue.processes() if name.startswith(victim or "-")]
+            before = {name: venue.pid(name) for name in names}
+            (shadow / FAILED).unlink(missing_ok=True)
+            seen = len(venue.venue.log())
+            (shadow / FAIL).write_text(order)
+            if "snapshot" in order:
+                venue.memory.shards[:, ShardWord.SNAPSHOT_REQUEST] += 1
+            venue.wait((shadow / FAILED).exists, f"nobody came by {order}")
+            if victim:
+                venue.wait(
+                    lambda: any(venue.pid(name) != pid for name, pid in before.items()),  # noqa: B023
+                    f"no {victim} died of {order}",
+                )
+            venue.wait(venue.is_up, f"not all came back after {order}")
+            venue.await_reports(200)
+            venue.check()
+            # Who could not have its files on the disk has to end; nobody else.
+            deaths = _deaths(venue.venue.log()[seen:])
+            if len(deaths) > 1:
+                raise CrashError(f"{order}: {deaths}")
+            expected |= deaths
+            counts[f"fail {order}"] += 1
+        found = _Kills(venue, expected, tell).finish()
+    finally:
+        venue.close()
+    found["checks"] += len(syncs)
+    found["counts"] = {**counts, **found["counts"]}
+    return found
 
 
-def _fill(path: Path, rest: int) -> None:
-    """Fill a file system, but for some bytes."""
-    with path.open("wb", buffering=0) as file:
-        while True:
-            stat = os.statvfs(path.parent)
-            free = stat.f_bavail * stat.f_frsize - rest
-            if free <= 0:
-                return
-            try:
-                file.write(bytes(min(free, 1 << 20)))
-            except OSError:
-                return
+# --- writes that fail -----------------------------------------------------------------------------
 
 
-def _truncate(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
+def fail_writes(seed: int, folder: Path, tell: Tell = lambda text: None) -> dict[str, Any]:
+    """Have no process after another write files for a while: no new segment, no snapshot."""
+    counts: Counter[str] = Counter()
+    venue = CrashVenue(folder, seed, faults=True)
+    try:
+        venue.start()
+        for name in venue.processes()[:-1]:
+            tell(f"failing writes in {name}")
+            venue.trade()
+            pid = venue.pid(name)
+            # No file may get as long as a segment's header and a byte.
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (HEADER_BYTES, resource.RLIM_INFINITY))
+            venue.memory.shards[:, ShardWord.SNAPSHOT_REQUEST] += 1
+            time.sleep(3)
+            unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, unlimited)
+            venue.await_reports(200)
+            venue.check()
+            counts[f"failing writes in a {name.partition('-')[0]}"] += 1
+        found = Kills(venue, tell=tell).finish()
+    finally:
+        venue.close()
+    found["checks"] += len(venue.processes()) - 1
+    found["counts"] = {**counts, **found["counts"]}
+    return found
 
 
-def _flip_at(path: Path, offset: int) -> None:
-    with path.open("r+b") as file:
-        file.seek(offset)
-        byte = file.read(1)[0]
-        file.seek(offset)
-        file.write(bytes([byte ^ 1 << (offset % 8)]))
+SERIES: dict[str, Callable[[int, Path, Tell], dict[str, Any]]] = {
+    "files": damage_files,
+    "full": fill_disk,
+    "syncs": fail_syncs,
+    "writes": fail_writes,
+}

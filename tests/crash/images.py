@@ -84,10 +84,15 @@ class Frozen:
             # A file that was replaced, or removed, since.
             return self.synced.get(key, b"")
         new, old = self.content[key], self.synced.get(key, b"")
-        mixed = bytearray(new)
-        for at in self._fresh_pages(key):
-            if rng.random() >= share:
-                mixed[at : at + PAGE_BYTES] = _page(old, at, len(new))
+        size = len(new)
+        if len(old) != size and rng.random() >= share:
+            # The new length is the inode's, which was not written either.
+            size = len(old)
+        mixed = bytearray(new[:size].ljust(size, b"\0"))
+        for at in range(0, size, PAGE_BYTES):
+            page = _page(old, at, size)
+            if mixed[at : at + PAGE_BYTES] != page and rng.random() >= share:
+                mixed[at : at + PAGE_BYTES] = page
         return bytes(mixed)
 
 
