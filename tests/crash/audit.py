@@ -82,6 +82,8 @@ class Audit:
     #: Reports that are in both.
     matched: int = 0
     commands: int = 0
+    #: Commands that came again and were not executed again.
+    passed_over: int = 0
     losses: int = 0
     duplicates: int = 0
     #: Session number → name, as the reports tell.
@@ -116,6 +118,7 @@ def audit(
         for row in log.rows:
             exec_id = f"E{log.shard}-{int(row['report_seq'])}"
             executed.add(exec_id)
+            found.passed_over += int(row["kind"] == ReportKind.DUPLICATE)
             if int(row["kind"]) in _INTERNAL:
                 continue
             key = (exec_id, False)

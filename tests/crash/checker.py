@@ -92,8 +92,8 @@ class Session:
     names: dict[int, str] = field(default_factory=dict)
     fix_frames: FixFrames = field(default_factory=FixFrames)
     binary_frames: BinaryFrames = field(default_factory=lambda: BinaryFrames(1 << 20))
-    #: Reports that came again since `expect_resend`.
-    again: set[int] = field(default_factory=set)
+    #: Reports that there were at `expect_resend`, and have not come again since.
+    not_again: set[int] = field(default_factory=set)
     connections: int = 0
     repeated: int = 0
 
@@ -217,7 +217,7 @@ class Checker:
         stamp = received.first_sent if received.is_repeated else received.sent
         if known is not None:
             session.repeated += 1
-            session.again.add(number)
+            session.not_again.discard(number)
             if known != digest:
                 self._find(
                     f"{session.name}: {number} has two meanings: {session.reports[number]} and "
@@ -245,22 +245,17 @@ class Checker:
             elif not report.is_of_session:
                 self._find(f"{session.name}: {report} was filled by a gap fill", lost=1)
 
-    def expect_resend(self) -> None:
-        """Begin to count what comes again."""
+    def expect_resend(self) -> int:
+        """Begin to watch that every report comes again; return how many there are."""
         for session in self.sessions.values():
-            session.again.clear()
+            reports = session.reports.items()
+            session.not_again = {number for number, each in reports if not each.is_of_session}
+        return sum(len(session.not_again) for session in self.sessions.values())
 
     def not_resent(self) -> dict[str, list[int]]:
         """Return the reports, by session, that did not come again since `expect_resend`."""
-        found = {
-            session.name: [
-                number
-                for number, report in session.reports.items()
-                if number not in session.again and not report.is_of_session
-            ]
-            for session in self.sessions.values()
-        }
-        return {name: numbers for name, numbers in found.items() if numbers}
+        sessions = self.sessions.values()
+        return {each.name: sorted(each.not_again) for each in sessions if each.not_again}
 
     # --- orders -----------------------------------------------------------------------------------
 

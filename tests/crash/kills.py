@@ -376,6 +376,7 @@ class Kills:
             "connections": sum(session.connections for session in checker.sessions.values()),
             "commands": found.commands,
             "matched": found.matched,
+            "commands that came again": found.passed_over,
             "losses": checker.losses + found.losses,
             "duplicates": checker.duplicates + found.duplicates,
         }
@@ -384,7 +385,7 @@ class Kills:
         """Have every session ask for all it ever got, and see that all of it comes as it was."""
         venue = self.venue
         assert venue.clients is not None
-        venue.checker.expect_resend()
+        self.resent = venue.checker.expect_resend()
         venue.clients.resend()
 
         def is_there() -> bool:
@@ -397,7 +398,6 @@ class Kills:
             missing = {name: numbers[:10] for name, numbers in venue.checker.not_resent().items()}
             raise CrashError(f"not sent again: {missing}; {error}") from None
         venue.check()
-        self.resent = sum(len(session.again) for session in venue.checker.sessions.values())
 
     def _run_tools(self) -> list[str]:
         """Verify what was left with the operator's own tools; return what they find."""

@@ -192,8 +192,8 @@ class Trader:
         if chance < 0.38:
             await self.ask("status", identifier, symbol=symbol, side=1)
             return
-        if chance < 0.395:
-            what = "mass-cancel" if chance < 0.385 else "mass-status"
+        if chance < 0.42:
+            what = "mass-cancel" if chance < 0.39 else "mass-status"
             await self.ask(what, identifier, symbol=symbol if rng.random() < 0.5 else None)
             return
         side = rng.randint(1, 2)
