@@ -283,7 +283,7 @@ def _no_first_commands(files: Files) -> tuple[str, ...]:
     _, header = files.snapshot()
     path, _ = place_of(files.data, files.commands, header.log_bytes)
     path.unlink()
-    return (path.name, "missing")
+    return (f"shard {files.shard}", "restore")
 
 
 def _no_index(files: Files) -> tuple[str, ...]:
@@ -329,6 +329,7 @@ def damage_files(
     rng = random.Random(seed)
     counts: Counter[str] = Counter()
     expected: set[str] = set()
+    findings: list[str] = []
     chosen = [fault for fault in FAULTS if not names or fault.name in names]
     rng.shuffle(chosen)
     try:
@@ -344,7 +345,14 @@ def damage_files(
             shutil.copytree(venue.data, before)
             words = fault.harm(files)
             if fault.is_refused:
-                expected |= _deaths(check_refusal(venue, fault.name, words))
+                seen = len(venue.venue.log())
+                try:
+                    check_refusal(venue, fault.name, words)
+                except CrashError as error:
+                    findings.append(str(error))
+                    venue.kill_everything()
+                    venue.wipe_shared()
+                expected |= _deaths(venue.venue.log()[seen:])
                 shutil.rmtree(venue.data)
                 shutil.copytree(before, venue.data)
                 files.undo.clear()
@@ -361,6 +369,8 @@ def damage_files(
                 undo()
             counts[fault.name] += 1
         found = _Kills(venue, expected, tell).finish()
+        if findings:
+            raise CrashError("\n".join(findings))
     finally:
         venue.close()
     found["checks"] += len(chosen)

@@ -48,6 +48,7 @@ _HANG_S = 2.0
 _RESEND_S = 120.0
 _AMBUSH_S = 150.0
 _STALL_S = 1.2
+_STILL_S = 0.4
 #: Points that load leads to all the time.
 _LOADED = [
     *(("shard", point) for point in SHARD_POINTS if point <= FaultPoint.AFTER_SYNC),
@@ -135,6 +136,20 @@ class Kills:
             self.venue.await_change(before)
 
         self._kill(names, harm, " twice")
+
+    def kill_beside(self, name: str, still: str) -> None:
+        """Kill a process while another stands still, so that much is under way between them."""
+
+        def harm() -> None:
+            before = {name: self.venue.pid(name)}
+            self.venue.send_signal(still, signal.SIGSTOP)
+            time.sleep(_STILL_S)
+            self.venue.send_signal(name, signal.SIGKILL)
+            time.sleep(self.rng.random() * _STILL_S)
+            self.venue.send_signal(still, signal.SIGCONT)
+            self.venue.await_change(before)
+
+        self._kill((name,), harm, f" while a {still.partition('-')[0]} stands still")
 
     def _kill(self, names: tuple[str, ...], harm: Callable[[], None], how: str = "") -> None:
         kinds = sorted({name.partition("-")[0] for name in names})
@@ -296,7 +311,7 @@ class Kills:
         gateway = f"gateway-{rng.randrange(venue.gateways)}"
         follower = f"follower-{rng.randrange(venue.shards)}"
         any_of = rng.choice([shard, gateway, follower])
-        match rng.choices(range(9), [22, 22, 5, 4, 14, 6, 10, 9, 8])[0]:
+        match rng.choices(range(10), [18, 18, 5, 4, 14, 6, 10, 9, 8, 8])[0]:
             case 0:
                 self.kill(shard)
             case 1:
@@ -312,6 +327,8 @@ class Kills:
             case 6:
                 self.kill_again(*rng.choice([(shard,), (gateway,), (shard, gateway)]))
             case 7:
+                self.kill_beside(*rng.choice([(gateway, shard), (shard, gateway)]))
+            case 8:
                 self.pause(any_of, rng.choice([0.3, 1.0, _HANG_S + 1]))
             case _:
                 self.restart(rng.choice(RESTARTS))
