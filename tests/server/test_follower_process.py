@@ -22,7 +22,7 @@ from openoutcry.server.follower import run_process
 from openoutcry.server.memory import VenueMemory
 from openoutcry.server.replica import Replica
 from openoutcry.server.snapshot_request import SnapshotRequest
-from openoutcry.server.snapshots import snapshots, verify_snapshot
+from openoutcry.server.snapshots import SnapshotError, snapshots, verify_snapshot
 
 CONFIG = Config(
     capacity=Capacity(
@@ -69,7 +69,12 @@ class Processes:
         shard = self.shards[index]
         assert not list(self.folder.glob("*.new"))
         for path in snapshots(self.folder, index):
-            replica = Replica.open(self.folder, index, snapshot=path)
+            try:
+                replica = Replica.open(self.folder, index, snapshot=path)
+            except SnapshotError:
+                # A follower that runs takes older ones away.
+                assert not path.exists()
+                continue
             replica.follow(end_bytes=shard.position * 8)
             assert replica.seq == shard.seq
             assert replica.report_bytes == shard.replica.report_bytes
