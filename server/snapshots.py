@@ -156,7 +156,7 @@ def write_snapshot(
     path = snapshot_path(folder, replica.shard, replica.seq)
     temporary = path.with_suffix(".new")
     try:
-        with temporary.open("wb", buffering=0) as file:
+        with open(temporary, "wb", buffering=0, opener=_open_private) as file:
             for part in (prelude, text, *parts.values()):
                 _write_all(file.fileno(), part)
             sync_file(file.fileno(), temporary)
@@ -171,6 +171,11 @@ def write_snapshot(
     reach_in_python(faults, FaultPoint.SNAPSHOT_RENAMED)
     sync_folder(folder)
     return path
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a file that only the venue's user and group may read, as all that it keeps."""
+    return os.open(path, flags, 0o640)
 
 
 def _write_all(fd: int, part: bytes | memoryview) -> None:

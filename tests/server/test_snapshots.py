@@ -55,6 +55,7 @@ def test_the_header_says_where_the_book_stood(replica, tmp_path):
         int(state[name]) for name in ("open_orders", "finished_count", "levels_used")
     )
     assert header.state_hash == replica.state_hash()
+    assert path.stat().st_mode & 0o007 == 0
     assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == [path.name]
 
 
