@@ -68,6 +68,7 @@ class Child:
         ends_by_signal: SIGTERM ends it; the others are told by their stop words.
         pid: 0 while there is no process.
         restart_at: when it is started again (monotonic), None: not at all.
+        down_since: when it last stopped doing its work (monotonic), 0: it never did any.
     """
 
     name: str
@@ -120,7 +121,6 @@ class Child:
         self._failures += 1
         self.pid = 0
         self.restart_at = now + pause_s
-        self.down_since = now
         return pause_s
 
     def has_beaten(self, now: float, *, is_anew: bool) -> bool:
@@ -228,13 +228,16 @@ class Children:
         if child.is_hung(now, self.settings.hang_s):
             log.error("process hangs, killing it: name=%s pid=%d", child.name, child.pid)
             child.is_killed = True
-            child.down_since = now
             os.kill(child.pid, signal.SIGKILL)
 
     def _tell(self, child: Child) -> None:
         row, state = child.row, child.state
-        if state == ProcessState.RUNNING and row[ProcessWord.STATE] != ProcessState.RUNNING:
+        has_run = row[ProcessWord.STATE] == ProcessState.RUNNING
+        if state == ProcessState.RUNNING and not has_run:
             clear_reason(self.folder, child.name)
+        elif state != ProcessState.RUNNING and has_run:
+            # Not at each end: one that fails again and again is down all the while.
+            child.down_since = time.monotonic()
         row[ProcessWord.PID] = child.pid
         row[ProcessWord.NEXT_TRY_NS] = int((child.restart_at or 0) * 1e9)
         row[ProcessWord.STATE] = state

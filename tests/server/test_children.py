@@ -110,6 +110,24 @@ def test_a_crash_loop_backs_off_up_to_the_longest_pause(nursery: Nursery):
     assert read_reason(nursery.folder, "shard-0") == "there is no log"
 
 
+def test_in_a_crash_loop_it_is_down_since_it_last_ran(nursery: Nursery):
+    def run_once(words: Words) -> None:
+        if nursery.memory.processes[0, ProcessWord.RESTARTS] == 0:
+            live(words)
+        raise SystemExit(1)
+
+    child = nursery.add(run_once)
+    assert child.down_since == 0
+    nursery.until(lambda: child.is_running)
+    os.kill(child.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    nursery.until(lambda: not child.is_running)
+    since = child.down_since
+    assert killed <= since <= time.monotonic()
+    nursery.until(lambda: child.row[ProcessWord.RESTARTS] == 2)
+    assert child.down_since == since
+
+
 def test_a_good_life_ends_the_backing_off():
     child = Child("shard-0", lambda: None, np.zeros(PROCESS_WORDS, np.int64), words_alone())
     child.note_start(100.0)
