@@ -38,6 +38,7 @@ from openoutcry.server.replica import FollowEnd, LogEnd, LogSink, RecoveryError,
 from openoutcry.server.resolve import resting_refusals
 from openoutcry.server.shard_guard import Beat, lock_shard
 from openoutcry.server.start_commands import start_commands
+from openoutcry.server.trading_day import has_ended_since, utc
 
 log = logging.getLogger(__name__)
 
@@ -359,7 +360,7 @@ class _Start:
             rings[:] = before
         begin = replica.log_bytes
         position, seq, synced = begin // 8, replica.seq, begin
-        now = max(time.time_ns(), replica.time_ns)
+        now = self._now(replica)
         for first in range(0, len(commands), MAX_BATCH_COMMANDS):
             part = np.zeros(MAX_BATCH_COMMANDS, COMMAND)
             count = len(commands[first:][:MAX_BATCH_COMMANDS])
@@ -396,6 +397,15 @@ class _Start:
                 synced = position * 8
         self._write_report_header(replica, reports)
         reports.ensure(replica.report_bytes + 2 * MAX_PACKED_BYTES)
+
+    def _now(self, replica: Replica) -> int:
+        """Return the new epoch's time, which never goes back."""
+        day, before, now = self.config.day, replica.time_ns, time.time_ns()
+        if day is not None and before and has_ended_since(day, before, utc(now)):
+            # The day's end moves the log's time on, not this: should the venue die before that is
+            # in the log, the next start has to see that it is due.
+            return before
+        return max(now, before)
 
     # --- shared memory ---
 

@@ -71,6 +71,8 @@ class Supervisor:
         self._pid = os.getpid()
         self._selector = selectors.DefaultSelector()
         self._has_started = False
+        #: The next end of a trading day that is to be seen to.
+        self._day_end: datetime | None = None
         self.metrics = open_metrics(shm_folder, Role.SUPERVISOR)
         capacity = config.capacity
         self.memory = VenueMemory.create(
@@ -272,11 +274,25 @@ class Supervisor:
         day, now = self.config.day, datetime.now().astimezone()
         if day is None:
             return
+        # From the same moment on: gateways may take long to start, and a day may end meanwhile.
+        self._day_end = next_day_end(day, now)
         before = [int(row[ShardWord.PREVIOUS_NS]) for row in self.memory.shards]
         due = [shard for shard, ns in enumerate(before) if ns and has_ended_since(day, ns, now)]
         if due:
             log.info("a day ended while the venue was down: shards=%s", due)
             self.end_day(due)
+
+    def _see_to_day_end(self) -> None:
+        """End the day when it is time."""
+        day, now = self.config.day, datetime.now().astimezone()
+        if day is None or self._day_end is None or now < self._day_end:
+            return
+        try:
+            self.end_day(range(len(self.rings)))
+        except TimeoutError as error:
+            log.error("the day's end waits: reason=%s", error)
+            return
+        self._day_end = next_day_end(day, now)
 
     # --- watching ---------------------------------------------------------------------------------
 
@@ -288,22 +304,13 @@ class Supervisor:
         signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._selector.register(reader, selectors.EVENT_READ, lambda sock: sock.recv(4096))
-        day = self.config.day
-        day_end = next_day_end(day, datetime.now().astimezone()) if day else None
         while not self.stop.is_set and not self.has_failed:
             wait_s = _BUSY_LOOK_S if self._is_busy() else _LOOK_S
             now = datetime.now().astimezone()
-            if day_end is not None:
-                wait_s = min(wait_s, max((day_end - now).total_seconds(), 0.0))
+            if self._day_end is not None:
+                wait_s = min(wait_s, max((self._day_end - now).total_seconds(), 0.0))
             self._turn(wait_s)
-            now = datetime.now().astimezone()
-            if day is not None and day_end is not None and now >= day_end:
-                try:
-                    self.end_day(range(len(self.rings)))
-                except TimeoutError as error:
-                    log.error("the day's end waits: reason=%s", error)
-                    continue
-                day_end = next_day_end(day, now)
+            self._see_to_day_end()
         signal.set_wakeup_fd(-1)
         writer.close()
 

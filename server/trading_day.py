@@ -18,6 +18,10 @@ def next_day_end(day: Day, now: datetime) -> datetime:
 
 def has_ended_since(day: Day, last_ns: int, now: datetime) -> bool:
     """Tell whether a day ended after a time (UTC, ns) and up to `now`: while nobody was there."""
-    seconds, rest = divmod(last_ns, 1_000_000_000)
-    last = datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)
-    return next_day_end(day, last) <= now
+    return next_day_end(day, utc(last_ns)) <= now
+
+
+def utc(time_ns: int) -> datetime:
+    """Return a time (UTC, ns) to the microsecond below."""
+    seconds, rest = divmod(time_ns, 1_000_000_000)
+    return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)

@@ -2,10 +2,14 @@
 on meanwhile, what clients are told, and that every order is executed once all the same."""
 
 import contextlib
+import fcntl
 import json
 import os
+import re
 import signal
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,17 @@ from support.supervised import PATIENCE_S, SupervisedVenue, Trader, check_books
 from support.venue import STOP_S, Venue, wait_for
 
 from openoutcry.engine.enums import ReportKind
-from openoutcry.engine.state import ShardWord
+from openoutcry.engine.faults import HIT, FaultPoint
+from openoutcry.engine.latency import Role, SupervisorCounter, read_metrics
+from openoutcry.engine.state import GatewayWord, ShardWord
 from openoutcry.protocol.binary.enums import RejectReason
+from openoutcry.protocol.binary.messages import Cancel
 
 #: The first is of shard 0, the other one of shard 1 where there are two.
 BOTH = ("AAPL", "MSFT")
+
+#: TimeInForce(59)
+DAY = 0
 
 two_gateways_too = pytest.mark.two_gateways_too
 
@@ -42,6 +52,16 @@ def trading(venue: Venue, gateways: int) -> Iterator[list[Trader]]:
     finally:
         for trader in traders:
             trader.close()
+
+
+@contextlib.contextmanager
+def killed_on_failure(venue: Venue) -> Iterator[None]:
+    """Leave nothing of a venue that the test starts and stops itself."""
+    try:
+        yield
+    except BaseException:
+        venue.kill_all()
+        raise
 
 
 # --- Deaths ---
@@ -106,8 +126,9 @@ def test_one_shard_is_down_and_the_other_one_serves(tmp_path: Path):
             wait_for(lambda: venue.memory.shards[0, ShardWord.IS_DOWN], PATIENCE_S)
             bystander.check()
             check_that_orders_are_declined(fix, binary)
+            wait_for(lambda: len(venue.pauses("shard-0")) >= 2, PATIENCE_S)
             told = wait_for(lambda: find_down(venue, "shard-0"), PATIENCE_S)
-            assert told["exit_status"] != 0
+            assert told["exit_status"] == 1
             assert "shard-0.lock is held by process" in told["reason"]
             assert 0 < told["next_try_s"] <= 2
             # At once, then after pauses that get longer, up to the longest.
@@ -174,7 +195,7 @@ def find_down(venue: Venue, name: str) -> dict[str, Any] | None:
     assert (status, told["ready"]) == (503, False)
     assert told["down"] == [name]
     process: dict[str, Any] = told["processes"][name]
-    return process if process["state"] == "down" and process.get("reason") else None
+    return process if process["state"] == "down" else None
 
 
 def test_orders_are_held_for_a_while_and_then_declined(tmp_path: Path):
@@ -202,3 +223,383 @@ def test_orders_are_held_for_a_while_and_then_declined(tmp_path: Path):
             trader.settle()
             assert trader.outcomes()[5:] == ["NEW", "NEW"]
         check_books(venue, traders, *BOTH)
+
+
+@pytest.mark.timeout(300)
+def test_a_gateway_in_a_crash_loop_keeps_nobody_else(tmp_path: Path):
+    """It dies within its recovery again and again; the other gateway's clients trade."""
+    venue = SupervisedVenue(
+        *(tmp_path, "supervision.restart_max_s=1"),
+        data_dir=tmp_path / "d",
+        environment={"OPENOUTCRY_TEST_BUILD": "1"},
+        gateways=2,
+        shards=2,
+    )
+    with venue, trading(venue, 2) as traders:
+        before = venue.processes()
+        words = venue.memory.gateways[0]
+        point = GatewayWord.FAULTS + FaultPoint.GATEWAY_RECOVERY
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.settle()
+
+        def is_told() -> dict[str, Any] | None:
+            if words[point] == HIT:
+                words[point] = 1
+                traders[1].order(*BOTH)
+                traders[1].settle()
+            return find_down(venue, "gateway-0") if len(venue.pauses("gateway-0")) > 3 else None
+
+        words[point] = 1
+        traders[0].order(*BOTH)
+        venue.signal("gateway-0")
+        told = wait_for(is_told, PATIENCE_S)
+        assert told["exit_status"] == -signal.SIGKILL
+        assert venue.metrics()("process_up", process="gateway-0") == 0
+        words[point] = 0
+        successor = venue.await_successor("gateway-0", before["gateway-0"])
+        assert venue.pauses("gateway-0")[:4] == [0, 1, 1, 1]
+        restarts = len(venue.pauses("gateway-0"))
+        assert venue.metrics()("restarts_total", process="gateway-0") == restarts
+        assert venue.processes() == {**before, "gateway-0": successor}
+        assert traders[1].comebacks == 0
+        for trader in traders:
+            trader.settle()
+            assert set(trader.outcomes()) == {"NEW"}
+        check_books(venue, traders, *BOTH)
+
+
+# --- One that hangs ---
+
+
+def test_whoever_hangs_is_killed_and_replaced(tmp_path: Path):
+    settings = ("supervision.hang_s=2",)
+    venue = SupervisedVenue(tmp_path, *settings, data_dir=tmp_path / "d", gateways=2, shards=2)
+    with venue, trading(venue, 2) as traders:
+        for hung in (["shard-0"], ["gateway-1", "follower-0", "exporter"]):
+            before = venue.processes()
+            stopped_at = time.monotonic()
+            for name in hung:
+                venue.signal(name, signal.SIGSTOP)
+            venue.hangs += len(hung)
+            # The shard's orders wait in the rings, the gateway's in its sockets.
+            for trader in traders:
+                trader.order(*BOTH * 3)
+            if hung == ["shard-0"]:
+                for trader in traders:
+                    trader.settle_on("MSFT")
+            else:
+                traders[0].settle()
+            for name in hung:
+                venue.wait_for_log(f"process hangs, killing it: name={name} ", PATIENCE_S)
+                assert 1 < time.monotonic() - stopped_at < 20
+            after = {name: venue.await_successor(name, before[name]) for name in hung}
+            assert venue.processes() == {**before, **after}
+            assert not any(is_there(before[name]) for name in hung)
+            for trader in traders:
+                trader.settle()
+                trader.order(*BOTH)
+                trader.settle()
+                assert trader.outcomes()[-2:] == ["NEW", "NEW"]
+        assert [trader.comebacks for trader in traders] == [0, 1]
+        wait_for(lambda: venue.http("/readyz")[0] == 200, PATIENCE_S)
+        for trader in traders:
+            assert set(trader.outcomes()) <= {"NEW", "SHARD_DOWN"}
+        check_books(venue, traders, *BOTH)
+
+
+def looks(venue: SupervisedVenue) -> int:
+    """Return when the supervisor last looked."""
+    (own,) = [m for m in read_metrics(venue.memory.path.parent) if m.role is Role.SUPERVISOR]
+    return int(own.counters[SupervisorCounter.HEARTBEAT_NS])
+
+
+def test_a_supervisor_that_stood_still_replaces_only_who_is_dead(tmp_path: Path):
+    settings = ("supervision.hang_s=2",)
+    venue = SupervisedVenue(tmp_path, *settings, data_dir=tmp_path / "d", gateways=2, shards=2)
+    with venue, trading(venue, 2) as traders:
+        before = venue.processes()
+        # As a virtual machine that is suspended, and the supervisor goes on first.
+        pids = [venue.process.pid, *before.values()]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(3)
+        seen = looks(venue)
+        os.kill(pids[0], signal.SIGCONT)
+        wait_for(lambda: looks(venue) != seen, PATIENCE_S)
+        for pid in pids[1:]:
+            os.kill(pid, signal.SIGCONT)
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.settle()
+        assert (venue.processes(), venue.restarts()) == (before, {})
+        # It alone stands still: all others serve, and one that dies is missed only later.
+        venue.process.send_signal(signal.SIGSTOP)
+        venue.signal("shard-1")
+        for trader in traders:
+            trader.order(*BOTH * 3)
+            trader.settle_on("AAPL")
+        second = Venue(tmp_path, data_dir=tmp_path / "d").spawn()
+        assert second.first_line() == b""
+        assert second.process.wait(STOP_S) == 1
+        assert f"is in use by the venue with pid {venue.process.pid};" in second.log()
+        second.kill()
+        second.check_clean()
+        venue.process.send_signal(signal.SIGCONT)
+        successor = venue.await_successor("shard-1", before["shard-1"])
+        assert venue.processes() == {**before, "shard-1": successor}
+        assert venue.restarts() == {"shard-1": 1}
+        for trader in traders:
+            trader.settle()
+            assert set(trader.outcomes()) == {"NEW"}
+            assert trader.comebacks == 0
+        check_books(venue, traders, *BOTH)
+
+
+# --- One writer ---
+
+
+@two_gateways_too
+def test_nobody_outlives_a_killed_supervisor(tmp_path: Path, gateways: int):
+    """Not even who stands still; a start at once waits for their end, and writes alone."""
+    venue = SupervisedVenue(tmp_path, data_dir=tmp_path / "d", gateways=gateways, shards=gateways)
+    venue.start()
+    with killed_on_failure(venue), trading(venue, gateways) as traders:
+        for trader in traders:
+            trader.order(*BOTH * 5)
+            trader.settle()
+        before = venue.processes()
+        for name in ("shard-0", "gateway-0"):
+            venue.signal(name, signal.SIGSTOP)
+        for trader in traders:
+            trader.order(*BOTH * 5)
+        venue.kill()
+        venue.start()
+        assert not any(map(is_there, before.values()))
+        for trader in traders:
+            trader.settle()
+            assert trader.comebacks == 1
+            assert set(trader.outcomes()) == {"NEW"}
+        check_books(venue, traders, *BOTH)
+    venue.stop()
+
+
+@contextlib.contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Hold a lock, as somebody would who does not end."""
+    fd = os.open(path, os.O_RDWR)
+    try:
+        wait_for(lambda: taken(fd), PATIENCE_S)
+        yield
+    finally:
+        os.close(fd)
+
+
+def taken(fd: int) -> bool:
+    """Take a lock if nobody has it."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def refused(venue: Venue) -> str:
+    """Start a venue that must refuse; return what it says last."""
+    logs = sorted(Path(venue.data_dir or "").glob("shard-*-commands-*"))
+    before = [path.read_bytes() for path in logs]
+    venue.spawn()
+    assert venue.first_line() == b""
+    assert venue.process.wait(STOP_S) == 1
+    venue.kill()
+    assert [path.read_bytes() for path in logs] == before
+    return venue.log().splitlines()[-1]
+
+
+def test_while_somebody_may_write_a_start_is_refused(tmp_path: Path):
+    data = tmp_path / "d"
+    venue = SupervisedVenue(tmp_path, data_dir=data, gateways=2, shards=2).start()
+    with killed_on_failure(venue), trading(venue, 2) as traders:
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.settle()
+        killed = venue.process.pid
+        venue.kill()
+        # A process of the killed venue that is still there holds the directory's lock.
+        with held(data / "lock"):
+            why = refused(venue)
+            assert f"the venue with pid {killed} was killed, and processes of it are still" in why
+        # Of one shard, when somebody else has taken the directory's lock away.
+        with held(data / "shard-1.lock"):
+            why = refused(venue)
+            assert why.startswith("openoutcry: shard-1 cannot start: ")
+            assert "shard-1.lock is held by process" in why
+        venue.start()
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.settle()
+            assert trader.outcomes() == ["NEW"] * 4
+        check_books(venue, traders, *BOTH)
+    venue.stop()
+
+
+# --- Starts and stops ---
+
+
+def set_day_end(venue: Venue, end: datetime) -> None:
+    """Have the venue's next start know of a trading day's end (UTC, to the second)."""
+    at = next(n for n, word in enumerate(venue.command) if word.startswith("day="))
+    venue.command[at] = f"day={{end: '{end:%H:%M:%S}', time_zone: UTC}}"
+
+
+def next_second(seconds: int) -> datetime:
+    """Return a whole second from now on."""
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=seconds)
+
+
+def await_time(moment: datetime) -> None:
+    """Wait until then."""
+    wait_for(lambda: datetime.now(UTC) > moment, PATIENCE_S)
+
+
+def stop_children(venue: Venue, skip: int, count: int) -> list[int]:
+    """Stop so many children of a starting venue as soon as they are there, the first ones left
+    out; return their pids."""
+    pid = venue.process.pid
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    found: list[int] = []
+    deadline = time.monotonic() + PATIENCE_S
+    while len(found) < count:
+        assert venue.process.poll() is None, venue.log()
+        assert time.monotonic() < deadline
+        for child in [int(text) for text in children.read_text().split()[skip:]]:
+            if child not in found:
+                os.kill(child, signal.SIGSTOP)
+                found.append(child)
+        time.sleep(0.0005)
+    return found
+
+
+def test_stops_while_shards_recover_and_days_that_end_meanwhile(tmp_path: Path):
+    venue = SupervisedVenue(tmp_path, data_dir=tmp_path / "d", gateways=2, shards=2).start()
+    with killed_on_failure(venue), trading(venue, 2) as traders:
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.order(*BOTH, tif=DAY)
+            trader.settle()
+        with venue.without_shard(0):
+            wait_for(lambda: venue.memory.shards[0, ShardWord.IS_DOWN], PATIENCE_S)
+            # In good order, though one shard is not there and cannot be.
+            venue.stop()
+        # The same while shards recover for a start; the exporter is the first child.
+        venue.spawn()
+        stop_children(venue, 1, 2)
+        venue.process.terminate()
+        assert venue.first_line() == b""
+        venue.stop()
+        # A day ends while nobody is there, and is caught up with before anybody can order.
+        end = next_second(1)
+        set_day_end(venue, end)
+        await_time(end)
+        venue.start()
+        venue.wait_for_log("a day ended while the venue was down: shards=[0, 1]")
+        for trader in traders:
+            trader.await_expired(2)
+            assert trader.expired == [f"{trader.name}-{n}" for n in (2, 3)]
+            trader.order(*BOTH, tif=DAY)
+            trader.settle()
+        # Killed, and started again: not once more.
+        venue.kill()
+        venue.start()
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.settle()
+        assert venue.log().count("a day ended while the venue was down") == 1
+        check_books(venue, traders, *BOTH)
+        for trader in traders:
+            assert len(trader.expired) == 2
+            trader.order(*BOTH, tif=DAY)
+            trader.settle()
+        venue.stop()
+        # It ends while the gateways still start: no later than that, and not tomorrow.
+        end = next_second(5)
+        set_day_end(venue, end)
+        venue.spawn()
+        gateways = stop_children(venue, 3, 2)
+        assert datetime.now(UTC) < end, "too slow to be there before the day's end"
+        await_time(end)
+        for pid in gateways:
+            os.kill(pid, signal.SIGCONT)
+        venue.ready = json.loads(venue.first_line())
+        for trader in traders:
+            trader.await_expired(4)
+        venue.stop()
+
+
+# --- Retention ---
+
+
+def test_old_segments_go_under_load_and_nothing_is_missed(tmp_path: Path):
+    settings = (
+        *("log.segment_bytes=1048576", "snapshots.every_bytes=1048576", "supervision.hold_s=60"),
+        *("retention.segments=archive", f"retention.archive_dir={tmp_path / 'archive'}"),
+        "retention.resend_messages=1000",
+    )
+    data = tmp_path / "d"
+    venue = SupervisedVenue(tmp_path, *settings, data_dir=data, gateways=2, shards=2).start()
+    with killed_on_failure(venue), trading(venue, 2) as traders:
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.settle()
+        load = BinaryPeer(venue.port("binary"), "LOAD")
+        load.log_on()
+        third = data / "shard-0-commands-00000002.seg"
+
+        def is_there_under_load() -> bool:
+            run_load(load, 500)
+            return third.exists()
+
+        wait_for(is_there_under_load, PATIENCE_S, 0.02)
+        for name in ("shard-0", "follower-0"):
+            venue.signal(name)
+        wait_for(lambda: not is_there_under_load(), PATIENCE_S, 0.02)
+        for trader in traders:
+            trader.order(*BOTH)
+            trader.settle()
+        venue.kill()
+        venue.start()
+        found = re.findall(r"shard recovered: shard=0 snapshot_seq=(\d+)", venue.log())
+        assert len(found) == 2
+        assert int(found[1]) > 10_000
+        archive = tmp_path / "archive" / venue.name / "shard-0"
+        archived = {path.name for path in archive.glob("shard-0-commands-*.seg")}
+        here = {path.name for path in data.glob("shard-0-commands-*.seg")}
+        assert len(archived) >= 3
+        assert sorted(archived | here) == [
+            f"shard-0-commands-{n:08d}.seg" for n in range(len(archived | here))
+        ]
+        again = BinaryPeer(venue.port("binary"), "LOAD", next_in=load.next_in)
+        assert again.log_on().last_accepted == load.seq - 1
+        run_load(again, 10)
+        for peer in (load, again):
+            peer.close()
+        for trader in traders:
+            trader.settle()
+            assert trader.outcomes() == ["NEW"] * 4
+        check_books(venue, traders, *BOTH)
+        venue.stop()
+
+
+def run_load(peer: BinaryPeer, count: int) -> None:
+    """Have orders accepted and canceled; each is answered in its turn, and once."""
+    messages: list[Any] = []
+    first = peer.seq
+    number = peer.symbols["AAPL"].number
+    for n in range(count):
+        order = peer.order(f"o{first + n}", "AAPL", 1, 1, 500)
+        messages += [order, Cancel(peer.next_seq(), f"c{first + n}", order.cl_ord_id, number, 0)]
+    peer.send(*messages)
+    reports = [peer.report(PATIENCE_S) for _ in messages]
+    assert [report.ref_seq for report in reports] == list(range(first, first + 2 * count))
+    assert {report.kind for report in reports[::2]} == {ReportKind.NEW}
+    assert {report.kind for report in reports[1::2]} == {ReportKind.CANCELED}

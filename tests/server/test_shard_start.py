@@ -572,3 +572,25 @@ def test_a_clock_that_was_set_back_stops_no_start(shard, monkeypatch):
         shard.run()
     assert shard.words[ShardWord.TIME_NS] == before
     assert batches(shard)[-1][0] == 2
+
+
+def test_a_start_that_dies_before_it_ends_a_day_leaves_it_due(shard, tmp_path, monkeypatch):
+    before = int(shard.words[ShardWord.TIME_NS])
+    monkeypatch.setattr(time, "time_ns", lambda: before + 25 * 3600 * 10**9)
+    for n in range(2):
+        memory = fresh_memory(shard.config, tmp_path / f"shm-{n}")
+        shard = ShardAlone(shard.config, memory, shard.index, shard.folder)
+        shard.run()
+        assert shard.words[ShardWord.PREVIOUS_NS] == before
+    assert batches(shard)[-1][0] == 3
+    day_end = np.zeros(1, COMMAND)
+    day_end["kind"], day_end["symbol"] = CommandKind.DAY_END, -1
+    shard.put(day_end, ring=2)
+    shard.run()
+    assert shard.words[ShardWord.TIME_NS] > before
+    # Where no day's end is due a start says when it was.
+    later = before + 10**15
+    monkeypatch.setattr(time, "time_ns", lambda: later)
+    without = msgspec.structs.replace(shard.config, day=None)
+    ShardAlone(without, shard.memory, shard.index, shard.folder).run()
+    assert shard.words[ShardWord.TIME_NS] == later

@@ -115,6 +115,7 @@ class Trader:
         self.name = name
         self.answers: dict[int, list[str]] = {}
         self.filled: Counter[str] = Counter()
+        self.expired: list[str] = []
         self.comebacks = -1
         self._venue = venue
         self._sent: list[tuple[str, msgspec.Struct]] = []
@@ -131,11 +132,12 @@ class Trader:
         """Close without a word."""
         self.peer.close()
 
-    def order(self, *symbols: str) -> None:
+    def order(self, *symbols: str, tif: int = 1) -> None:
         """Send an order for each symbol, in one go; one that gets lost is sent again later."""
         first = len(self._sent)
         for n, symbol in enumerate(symbols, first):
-            self._sent.append((symbol, self.peer.order(f"{self.name}-{n}", symbol, 1, 1, 1000)))
+            order = self.peer.order(f"{self.name}-{n}", symbol, 1, 1, 1000, tif)
+            self._sent.append((symbol, order))
         with contextlib.suppress(Closed):
             self.peer.send(*(message for _, message in self._sent[first:]))
 
@@ -143,9 +145,18 @@ class Trader:
         """Wait until all is answered, or so many messages are."""
         self._take_until(lambda: len(self.answers) == (len(self._sent) if count is None else count))
 
+    def settle_on(self, symbol: str) -> None:
+        """Wait until all of a symbol is answered."""
+        mine = [n for n, (name, _) in enumerate(self._sent, 1) if name == symbol]
+        self._take_until(lambda: all(n in self.answers for n in mine))
+
+    def await_expired(self, count: int) -> None:
+        """Wait until so many orders have expired."""
+        self._take_until(lambda: len(self.expired) >= count)
+
     def await_fills(self) -> None:
-        """Wait until every order that was accepted is filled."""
-        self._take_until(lambda: self.filled.total() >= sum(self.accepted().values()))
+        """Wait until every order that was in the book is filled."""
+        self._take_until(lambda: self.filled.total() >= self.resting().total())
 
     def _take_until(self, is_over: Callable[[], object]) -> None:
         """Take in what comes until something is so; come back when the connection ends."""
@@ -163,6 +174,8 @@ class Trader:
         elif isinstance(message, ExecutionReport):
             if message.kind == ReportKind.TRADE:
                 self.filled[message.cl_ord_id] += message.last_qty
+            elif message.kind == ReportKind.EXPIRED:
+                self.expired.append(message.cl_ord_id)
             else:
                 self._answer(message.ref_seq, ReportKind(message.kind).name)
 
@@ -194,10 +207,13 @@ class Trader:
             peer.send(*(message for _, message in self._sent[accepted.last_accepted :]))
         return True
 
-    def accepted(self) -> Counter[str]:
-        """Return how many orders were accepted, by symbol."""
-        taken = [n for n, (answer,) in self.answers.items() if answer == "NEW"]
-        return Counter(self._sent[n - 1][0] for n in taken)
+    def resting(self) -> Counter[str]:
+        """Return how many orders were accepted and have not expired, by symbol."""
+        taken = {n for n, (answer,) in self.answers.items() if answer == "NEW"}
+        gone = {int(name.rpartition("-")[2]) + 1 for name in self.expired}
+        assert gone <= taken
+        assert len(gone) == len(self.expired)
+        return Counter(self._sent[n - 1][0] for n in taken - gone)
 
     def outcomes(self) -> list[str]:
         """Return what became of all messages, in their order."""
@@ -205,10 +221,10 @@ class Trader:
 
 
 def check_books(venue: Venue, traders: list[Trader], *symbols: str) -> None:
-    """Sell to all that traders have in the books: each accepted order is there once."""
+    """Sell to all that traders have in the books: each order that rests is there once."""
     with BinaryPeer(venue.port("binary"), "SELLER") as seller:
         seller.log_on(next_expected=0)
-        expected: Counter[str] = sum((trader.accepted() for trader in traders), Counter())
+        expected: Counter[str] = sum((trader.resting() for trader in traders), Counter())
         assert set(expected) <= set(symbols)
         for symbol in symbols:
             seller.new(f"all-{symbol}", symbol, 2, 100_000, 1, tif=3)
@@ -222,4 +238,4 @@ def check_books(venue: Venue, traders: list[Trader], *symbols: str) -> None:
     for trader in traders:
         trader.await_fills()
         assert set(trader.filled.values()) <= {1}
-        assert trader.filled.total() == sum(trader.accepted().values())
+        assert trader.filled.total() == trader.resting().total()

@@ -105,6 +105,8 @@ class Venue:
         if data_dir is not None:
             self.command += ["--data-dir", str(data_dir)]
         self.ready: dict[str, Any] = {}
+        #: How many of its processes the test has hang.
+        self.hangs = 0
         self.process: subprocess.Popen[bytes]
         self._free_symbols = [str(each["name"]) for each in (symbols or SYMBOLS)[4:]]
         self._err = self.folder / "stderr"
@@ -164,7 +166,8 @@ class Venue:
         log = self.log()
         assert "Traceback" not in log, log
         assert "process failed" not in log, log
-        assert "killing it" not in log, log
+        assert "does not stop, killing it" not in log, log
+        assert log.count("hangs, killing it") == self.hangs, log
         assert self.shared() == []
         assert list(self.temporary.iterdir()) == []
 
