@@ -25,6 +25,7 @@ from openoutcry.engine.latency import Role, SupervisorCounter, read_metrics
 from openoutcry.engine.state import GatewayWord, ShardWord
 from openoutcry.protocol.binary.enums import RejectReason
 from openoutcry.protocol.binary.messages import Cancel
+from openoutcry.server.memory import VenueWord
 
 #: The first is of shard 0, the other one of shard 1 where there are two.
 BOTH = ("AAPL", "MSFT")
@@ -110,7 +111,7 @@ def test_a_shard_without_a_log_ends_the_venue(tmp_path: Path):
 
 def test_one_shard_is_down_and_the_other_one_serves(tmp_path: Path):
     """The first shard's lock is held by somebody: it ends again and again until that is over."""
-    settings = ("supervision.restart_max_s=2",)
+    settings = ("supervision.restart_max_s=1",)
     venue = SupervisedVenue(tmp_path, *settings, data_dir=tmp_path / "d", gateways=2, shards=2)
     with venue, Bystander(venue, "MSFT") as bystander:
         fix = FixPeer(venue.port("fix"), "F")
@@ -130,18 +131,17 @@ def test_one_shard_is_down_and_the_other_one_serves(tmp_path: Path):
             told = wait_for(lambda: find_down(venue, "shard-0"), PATIENCE_S)
             assert told["exit_status"] == 1
             assert "shard-0.lock is held by process" in told["reason"]
-            assert 0 < told["next_try_s"] <= 2
-            # At once, then after pauses that get longer, up to the longest.
-            wait_for(lambda: len(venue.pauses("shard-0")) >= 4, PATIENCE_S)
+            assert 0 <= told["next_try_s"] <= 1
+            wait_for(lambda: len(venue.pauses("shard-0")) >= 3, PATIENCE_S)
             metrics = venue.metrics()
             assert metrics("process_up", process="shard-0") == 0
-            assert metrics("restarts_total", process="shard-0") >= 3
+            assert metrics("restarts_total", process="shard-0") >= 2
             assert metrics("process_up", process="shard-1") == 1
             assert metrics("restarts_total") == metrics("restarts_total", process="shard-0")
             assert metrics("ready") == 0
             bystander.check()
         after = venue.await_successor("shard-0", 0)
-        assert venue.pauses("shard-0")[:4] == [0, 1, 2, 2]
+        assert venue.pauses("shard-0")[:3] == [0, 1, 1]
         assert venue.processes() == {**before, "shard-0": after}
         wait_for(lambda: venue.http("/readyz")[0] == 200, PATIENCE_S)
         assert venue.metrics()("process_up", process="shard-0") == 1
@@ -199,7 +199,7 @@ def find_down(venue: Venue, name: str) -> dict[str, Any] | None:
 
 
 def test_orders_are_held_for_a_while_and_then_declined(tmp_path: Path):
-    settings = ("supervision.hold_s=3", "supervision.restart_max_s=1")
+    settings = ("supervision.hold_s=2", "supervision.restart_max_s=1")
     venue = SupervisedVenue(tmp_path, *settings, data_dir=tmp_path / "d", gateways=2, shards=2)
     with venue, trading(venue, 2) as traders:
         with venue.without_shard(0):
@@ -276,42 +276,62 @@ def test_whoever_hangs_is_killed_and_replaced(tmp_path: Path):
     settings = ("supervision.hang_s=2",)
     venue = SupervisedVenue(tmp_path, *settings, data_dir=tmp_path / "d", gateways=2, shards=2)
     with venue, trading(venue, 2) as traders:
-        for hung in (["shard-0"], ["gateway-1", "follower-0", "exporter"]):
-            before = venue.processes()
-            stopped_at = time.monotonic()
-            for name in hung:
-                venue.signal(name, signal.SIGSTOP)
-            venue.hangs += len(hung)
-            # The shard's orders wait in the rings, the gateway's in its sockets.
-            for trader in traders:
-                trader.order(*BOTH * 3)
-            if hung == ["shard-0"]:
-                for trader in traders:
-                    trader.settle_on("MSFT")
-            else:
-                traders[0].settle()
-            for name in hung:
-                venue.wait_for_log(f"process hangs, killing it: name={name} ", PATIENCE_S)
-                assert 1 < time.monotonic() - stopped_at < 20
-            after = {name: venue.await_successor(name, before[name]) for name in hung}
-            assert venue.processes() == {**before, **after}
-            assert not any(is_there(before[name]) for name in hung)
-            for trader in traders:
-                trader.settle()
-                trader.order(*BOTH)
-                trader.settle()
-                assert trader.outcomes()[-2:] == ["NEW", "NEW"]
+        before = venue.processes()
+        hung = ["shard-0", "gateway-1", "follower-0", "exporter"]
+        await_beats(venue)
+        stopped_at = time.monotonic()
+        for name in hung:
+            venue.signal(name, signal.SIGSTOP)
+        venue.hangs = len(hung)
+        # Orders wait in the shard's rings and in the gateway's sockets; the rest goes on.
+        for trader in traders:
+            trader.order(*BOTH * 3)
+        traders[0].settle_on("MSFT")
+        for name in hung:
+            venue.wait_for_log(f"process hangs, killing it: name={name} ", PATIENCE_S)
+            assert 1 < time.monotonic() - stopped_at < 20
+        after = {name: venue.await_successor(name, before[name]) for name in hung}
+        assert venue.processes() == {**before, **after}
+        assert not any(is_there(before[name]) for name in hung)
+        for trader in traders:
+            trader.settle()
+            assert set(trader.outcomes()) <= {"NEW", "SHARD_DOWN"}
+            trader.order(*BOTH)
+            trader.settle()
+            assert trader.outcomes()[-2:] == ["NEW", "NEW"]
         assert [trader.comebacks for trader in traders] == [0, 1]
         wait_for(lambda: venue.http("/readyz")[0] == 200, PATIENCE_S)
-        for trader in traders:
-            assert set(trader.outcomes()) <= {"NEW", "SHARD_DOWN"}
+        assert venue.restarts() == dict.fromkeys(hung, 1)
         check_books(venue, traders, *BOTH)
+
+
+def await_beats(venue: SupervisedVenue) -> None:
+    """Wait until the supervisor knows of every process that it beats; before that each one may take
+    its time."""
+    memory = venue.memory
+
+    def have_beaten() -> bool:
+        return bool(
+            memory.shards[:, [ShardWord.HEARTBEAT, ShardWord.FOLLOWER_HEARTBEAT]].all()
+            and memory.gateways[:, GatewayWord.HEARTBEAT].all()
+            and memory.venue[VenueWord.EXPORTER_HEARTBEAT]
+        )
+
+    wait_for(have_beaten, PATIENCE_S)
+    for _ in range(2):
+        seen = looks(venue)
+        await_look(venue, seen)
 
 
 def looks(venue: SupervisedVenue) -> int:
     """Return when the supervisor last looked."""
     (own,) = [m for m in read_metrics(venue.memory.path.parent) if m.role is Role.SUPERVISOR]
     return int(own.counters[SupervisorCounter.HEARTBEAT_NS])
+
+
+def await_look(venue: SupervisedVenue, last: int) -> None:
+    """Wait until it has looked again."""
+    wait_for(lambda: looks(venue) != last, PATIENCE_S)
 
 
 def test_a_supervisor_that_stood_still_replaces_only_who_is_dead(tmp_path: Path):
@@ -323,10 +343,10 @@ def test_a_supervisor_that_stood_still_replaces_only_who_is_dead(tmp_path: Path)
         pids = [venue.process.pid, *before.values()]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
-        time.sleep(3)
+        time.sleep(2.2)
         seen = looks(venue)
         os.kill(pids[0], signal.SIGCONT)
-        wait_for(lambda: looks(venue) != seen, PATIENCE_S)
+        await_look(venue, seen)
         for pid in pids[1:]:
             os.kill(pid, signal.SIGCONT)
         for trader in traders:
@@ -522,11 +542,17 @@ def test_stops_while_shards_recover_and_days_that_end_meanwhile(tmp_path: Path):
             trader.settle()
         venue.stop()
         # It ends while the gateways still start: no later than that, and not tomorrow.
-        end = next_second(5)
-        set_day_end(venue, end)
-        venue.spawn()
-        gateways = stop_children(venue, 3, 2)
-        assert datetime.now(UTC) < end, "too slow to be there before the day's end"
+        for seconds in (3, 10, 60):
+            end = next_second(seconds)
+            set_day_end(venue, end)
+            venue.spawn()
+            gateways = stop_children(venue, 3, 2)
+            if datetime.now(UTC) < end:
+                break
+            # Too slow to be there before the day's end.
+            venue.kill()
+        else:
+            pytest.fail("the gateways were not there within a minute")
         await_time(end)
         for pid in gateways:
             os.kill(pid, signal.SIGCONT)
