@@ -357,6 +357,21 @@ class SegmentedFile:
         while self.mapped_bytes < end:
             self.map_next()
 
+    def discard_bad_ahead(self) -> None:
+        """Take away segments that were made ahead, behind all that is mapped, and cannot be used.
+
+        To be called by a writer that knows that its content ends within what is mapped: nothing of
+        such a segment is lost, and it would fail the writer when it comes to it.
+        """
+        for index in segments_on_disk(self.folder, self.name):
+            if index < self.mapped_bytes // self.segment_bytes:
+                continue
+            try:
+                os.close(self._open(index))
+            except SegmentError as error:
+                log.warning("a segment that was made ahead is made again: %s", error)
+                self.segment_path(index).unlink()
+
     def sync(self, start: int, stop: int) -> None:
         """Bring the segments that bytes start … stop - 1 lie in to the disk.
 

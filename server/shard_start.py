@@ -396,6 +396,7 @@ class _Start:
                 file.sync(synced, position * 8)
                 synced = position * 8
         self._write_report_header(replica, reports)
+        reports.discard_bad_ahead()
         reports.ensure(replica.report_bytes + 2 * MAX_PACKED_BYTES)
 
     def _now(self, replica: Replica) -> int:

@@ -198,13 +198,13 @@ def main() -> int:
         run_disk_faults = import_module("crash.disk").run_disk_faults
         part = folder / "disk"
         part.mkdir()
-        result["disk"] = _guarded(lambda: run_disk_faults(options.seed, part, tell), part)
+        result["disk"] = _guarded(lambda: run_disk_faults(options.seed, part, tell), part, tell)
     if options.what in {"power", "all"}:
         run_power_images = import_module("crash.power").run_power_images
         part = folder / "power"
         part.mkdir()
         result["power"] = _guarded(
-            lambda: run_power_images(options.seed, options.images, part, tell), part
+            lambda: run_power_images(options.seed, options.images, part, tell), part, tell
         )
     result["seconds"] = round(time.monotonic() - began)
     _print(result)
@@ -225,7 +225,9 @@ def main() -> int:
     return 1 if findings else 0
 
 
-def _guarded(run: Callable[[], dict[str, Any]], folder: Path) -> dict[str, Any]:
+def _guarded(
+    run: Callable[[], dict[str, Any]], folder: Path, tell: Callable[[str], None]
+) -> dict[str, Any]:
     """Return the counts of a part, or what stopped it as a finding; its folder is then kept."""
     try:
         found = run()
@@ -233,6 +235,7 @@ def _guarded(run: Callable[[], dict[str, Any]], folder: Path) -> dict[str, Any]:
         return {**found, "findings": []}
     except Exception as error:
         text = str(error) if isinstance(error, CrashError) else traceback.format_exc()
+        tell(f"FOUND {text}")
         return {"counts": {}, "findings": [f"files in {folder}: {text}"]}
 
 

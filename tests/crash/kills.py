@@ -311,7 +311,7 @@ class Kills:
         gateway = f"gateway-{rng.randrange(venue.gateways)}"
         follower = f"follower-{rng.randrange(venue.shards)}"
         any_of = rng.choice([shard, gateway, follower])
-        match rng.choices(range(10), [18, 18, 5, 4, 14, 6, 10, 9, 8, 8])[0]:
+        match rng.choices(range(10), [17, 17, 5, 4, 12, 5, 9, 8, 7, 16])[0]:
             case 0:
                 self.kill(shard)
             case 1:

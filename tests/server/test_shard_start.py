@@ -34,6 +34,7 @@ from openoutcry.server import durable, journal, shard_start
 from openoutcry.server.config import Symbol, Venue
 from openoutcry.server.journal import HEADER_BYTES, open_segments, segments_on_disk
 from openoutcry.server.replica import Replica
+from openoutcry.server.segments import owner_of
 from openoutcry.server.shard_guard import lock_shard
 from openoutcry.server.snapshots import write_snapshot
 
@@ -186,6 +187,35 @@ def test_the_report_log_is_written_anew_where_it_is_gone(shard, tmp_path):
     assert fresh.reports().tobytes() == reports.tobytes()
     assert file.read(0, len(content)) == content
     file.close()
+
+
+@pytest.mark.parametrize("size", [0, HEADER_BYTES, HEADER_BYTES + 1])
+def test_a_bad_segment_that_was_made_ahead_is_made_again(shard, tmp_path, caplog, size):
+    before = replayed(shard)
+    name = f"shard-{shard.index}-reports"
+    file = opened(shard, "reports")
+    ahead = file.segment_path(segments_on_disk(shard.folder, name)[-1] + 1)
+    file.close()
+    ahead.write_bytes(bytes(size))
+    shard = forget(shard, tmp_path)
+    shard.run()
+    assert f"made again: {ahead}" in caplog.text
+    assert not ahead.exists()
+    assert replayed(shard)[2] == before[2]
+
+
+def test_a_segment_that_was_made_ahead_is_kept(shard, tmp_path, caplog):
+    name = f"shard-{shard.index}-reports"
+    ahead = segments_on_disk(shard.folder, name)[-1] + 1
+    file = journal.SegmentedFile(
+        shard.folder, name, SEGMENT_BYTES, writable=True, owner=owner_of(shard.config)
+    )
+    file.ensure((ahead + 1) * SEGMENT_BYTES)
+    file.close()
+    inode = file.segment_path(ahead).stat().st_ino
+    forget(shard, tmp_path).run()
+    assert "made again" not in caplog.text
+    assert file.segment_path(ahead).stat().st_ino == inode
 
 
 def test_released_reports_are_not_touched_while_gateways_may_read_them(shard):
