@@ -97,10 +97,11 @@ def test_whoever_is_killed_is_replaced_alone(tmp_path: Path, gateways: int):
 
 
 def test_a_shard_without_a_log_ends_the_venue(tmp_path: Path):
-    venue = SupervisedVenue(tmp_path, "log.durability=none", "snapshots=null")
-    Venue.start(venue)
-    os.kill(venue.children()["oo-shard-0"], signal.SIGKILL)
-    assert venue.process.wait(STOP_S) == 1
+    venue = Venue(tmp_path, "log.durability=none")
+    with killed_on_failure(venue):
+        venue.start()
+        os.kill(venue.children()["oo-shard-0"], signal.SIGKILL)
+        assert venue.process.wait(STOP_S) == 1
     assert "process ended, the venue stops: name=shard-0 status=-9" in venue.log()
     venue.kill()
     venue.check_clean()
@@ -203,6 +204,8 @@ def test_orders_are_held_for_a_while_and_then_declined(tmp_path: Path):
     venue = SupervisedVenue(tmp_path, *settings, data_dir=tmp_path / "d", gateways=2, shards=2)
     with venue, trading(venue, 2) as traders:
         with venue.without_shard(0):
+            wait_for(lambda: not venue.is_running("shard-0"), PATIENCE_S)
+            await_look(venue, looks(venue))
             for trader in traders:
                 trader.order("AAPL", "AAPL", "MSFT")
             wait_for(lambda: venue.memory.shards[0, ShardWord.IS_DOWN], PATIENCE_S)
@@ -359,7 +362,9 @@ def test_a_supervisor_that_stood_still_replaces_only_who_is_dead(tmp_path: Path)
         for trader in traders:
             trader.order(*BOTH * 3)
             trader.settle_on("AAPL")
-        second = Venue(tmp_path, data_dir=tmp_path / "d").spawn()
+        second = Venue(tmp_path, data_dir=tmp_path / "d")
+        second.command = venue.command
+        second.spawn()
         assert second.first_line() == b""
         assert second.process.wait(STOP_S) == 1
         assert f"is in use by the venue with pid {venue.process.pid};" in second.log()
@@ -379,7 +384,6 @@ def test_a_supervisor_that_stood_still_replaces_only_who_is_dead(tmp_path: Path)
 # --- One writer ---
 
 
-@two_gateways_too
 def test_nobody_outlives_a_killed_supervisor(tmp_path: Path, gateways: int):
     """Not even who stands still; a start at once waits for their end, and writes alone."""
     venue = SupervisedVenue(tmp_path, data_dir=tmp_path / "d", gateways=gateways, shards=gateways)
@@ -444,6 +448,10 @@ def test_while_somebody_may_write_a_start_is_refused(tmp_path: Path):
             trader.order(*BOTH)
             trader.settle()
         killed = venue.process.pid
+        for name in ("shard-0", "gateway-1"):
+            venue.signal(name, signal.SIGSTOP)
+        for trader in traders:
+            trader.order(*BOTH)
         venue.kill()
         # A process of the killed venue that is still there holds the directory's lock.
         with held(data / "lock"):
@@ -456,7 +464,6 @@ def test_while_somebody_may_write_a_start_is_refused(tmp_path: Path):
             assert "shard-1.lock is held by process" in why
         venue.start()
         for trader in traders:
-            trader.order(*BOTH)
             trader.settle()
             assert trader.outcomes() == ["NEW"] * 4
         check_books(venue, traders, *BOTH)
@@ -542,7 +549,7 @@ def test_stops_while_shards_recover_and_days_that_end_meanwhile(tmp_path: Path):
             trader.settle()
         venue.stop()
         # It ends while the gateways still start: no later than that, and not tomorrow.
-        for seconds in (3, 10, 60):
+        for seconds in (4, 15, 60):
             end = next_second(seconds)
             set_day_end(venue, end)
             venue.spawn()
@@ -550,7 +557,7 @@ def test_stops_while_shards_recover_and_days_that_end_meanwhile(tmp_path: Path):
             if datetime.now(UTC) < end:
                 break
             # Too slow to be there before the day's end.
-            venue.kill()
+            venue.kill_all()
         else:
             pytest.fail("the gateways were not there within a minute")
         await_time(end)
