@@ -202,11 +202,20 @@ class CheckpointFile:
         return zlib.crc32(body).to_bytes(8, "little") + body
 
     def write(self, image: bytes) -> None:
-        """Write a checkpoint over the last but one."""
+        """Write a checkpoint over the last but one.
+
+        Raises:
+            OSError: it is not there, but the one before is; an image that is made now goes to the
+                same place.
+        """
         number = int.from_bytes(image[8:16], "little")
         offset = self._first_slot + number % 2 * self._slot_bytes
-        if os.pwrite(self._fd, image, offset) != len(image):
-            raise OSError(f"{self.path.name}: a checkpoint was not written whole")
+        try:
+            if os.pwrite(self._fd, image, offset) != len(image):
+                raise OSError(f"{self.path.name}: a checkpoint was not written whole")
+        except OSError:
+            self._number = number - 1
+            raise
 
     def sync(self) -> None:
         """Have everything on the disk."""

@@ -150,6 +150,7 @@ class Gateway:
         #: Under `durability: power`, what everything written passes.
         self.gate: Gate | None = None
         self._captured_ns = 0
+        self._has_checkpoint_failed = False
         self.registry = SessionRegistry(config, self.index.rows, self.directory, gateway=number)
         registry = self.registry
         self.profiles = Profiles(
@@ -474,6 +475,21 @@ class Gateway:
         else:
             self._store_checkpoint(image, is_synced=self.config.log.durability == "power")
 
+    def try_checkpoint(self) -> bool:
+        """Write a checkpoint; where the file takes none, a recovery goes on from the one before.
+        Return whether it was written, or will be."""
+        try:
+            self.write_checkpoint()
+        except OSError as error:
+            if not self._has_checkpoint_failed:
+                log.error("no checkpoint can be written, the one before counts on: %s", error)
+            self._has_checkpoint_failed = True
+            return False
+        if self._has_checkpoint_failed:
+            log.warning("checkpoints are written again")
+        self._has_checkpoint_failed = False
+        return True
+
     def _store_checkpoint(self, image: bytes, *, is_synced: bool = True) -> None:
         if is_synced and self.gate is None:
             # The first one, before there is a gate: what it builds upon comes first.
@@ -560,7 +576,7 @@ class Gateway:
         if self.neighbours is not None:
             self.neighbours.close()
         await self._log_everybody_out()
-        self.write_checkpoint()
+        self.try_checkpoint()
         if self.gate is not None:
             self.gate.stop()
         self.words[GatewayWord.STATUS] = ProcessStatus.STOPPED
@@ -578,8 +594,7 @@ class Gateway:
         self.departures.poll(now_ms)
         if self.orders.waiting:
             self.orders.flush()
-        if self.monotonic_ns() - self._captured_ns >= _CHECKPOINT_NS:
-            self.write_checkpoint()
+        if self.monotonic_ns() - self._captured_ns >= _CHECKPOINT_NS and self.try_checkpoint():
             self._retainer.poll()
         fix = binary = 0
         for number, connection in enumerate(list(self._open), 1):

@@ -1,5 +1,7 @@
 """The checkpoint file: two slots, of which one is whole whatever happens."""
 
+import errno
+import os
 import random
 from pathlib import Path
 
@@ -69,6 +71,34 @@ def test_a_torn_checkpoint_leaves_the_one_before(tmp_path: Path, seed: int):
     assert old is not None
     assert found.next_block == old.next_block
     assert np.array_equal(found.rows, old.rows)
+
+
+def test_checkpoints_that_cannot_be_written_leave_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = tmp_path / "gateway-0-checkpoint"
+    file = CheckpointFile(path, SESSIONS, SHARDS)
+    write(file, 1, 2)
+    pwrite = os.pwrite
+
+    def fail(fd: int, data: bytes, offset: int) -> int:
+        # Half of it gets there.
+        pwrite(fd, data[: len(data) // 2], offset)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    for number in (3, 4, 5):
+        with pytest.raises(OSError, match="Input/output error"):
+            write(file, number)
+    monkeypatch.undo()
+    found = latest(path)
+    assert found is not None
+    assert found.next_block == 2
+    write(file, 6)
+    file.close()
+    found = latest(path)
+    assert found is not None
+    assert found.next_block == 6
 
 
 def test_more_sessions_find_room_and_everything_is_kept(tmp_path: Path):

@@ -6,6 +6,7 @@ leaves; another gateway recovers each. What it must come to is told by a model i
 which knows who was sent what and which message was answered by whom.
 """
 
+import errno
 import random
 import shutil
 from collections import Counter, defaultdict
@@ -18,6 +19,7 @@ from support.gateway_alone import GatewayAlone
 
 from openoutcry.engine.enums import CommandKind, OrderStatus, ReportKind
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
+from openoutcry.server.checkpoint import CheckpointFile
 from openoutcry.server.journal import OutOfSpaceError, SegmentedFile
 from openoutcry.server.log_end import RecoveryError
 from openoutcry.server.session_settings import CancelOnDisconnect, Session
@@ -170,7 +172,7 @@ class Run:
             self.gateway.drain()
         elif what < 0.985:
             self.sync()
-            self.gateway.write_checkpoint()
+            self.gateway.try_checkpoint()
         elif what < 0.99:
             self.reset(chooser.choice(CLIENTS))
 
@@ -491,6 +493,35 @@ def test_an_index_that_is_ahead_of_the_reports_is_refused(tmp_path: Path, has_ch
     with pytest.raises(RecoveryError, match="not of one venue at one time"):
         again.gateway.recover()
     again.close()
+
+
+def test_a_gateway_whose_checkpoints_cannot_be_written_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(8))
+    for _ in range(30):
+        run.step()
+    assert run.gateway.try_checkpoint()
+
+    def refuse(file: CheckpointFile, image: bytes) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(CheckpointFile, "write", refuse)
+    for _ in range(30):
+        run.step()
+        assert not run.gateway.try_checkpoint()
+    assert caplog.text.count("no checkpoint can be written") == 1
+    monkeypatch.undo()
+    before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+    alone = crash(run, tmp_path / "1")
+    run.alone.close()
+    run = Run(alone, run.model, run.chooser)
+    for shard in range(SHARDS):
+        run.answer(shard)
+    run.gateway.recover()
+    check_sent(run, before)
+    come_back(run)
+    run.alone.close()
 
 
 def test_a_disk_without_room_holds_reports_back_until_there_is_some(
