@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 PACKAGES := config server protocol engine clients loadgen
 LINKS := build/typing/openoutcry
 #: The tests that also run as plain Python: index errors show there that compiled code would not report.
-PLAIN_TESTS := tests/engine
+PLAIN_TESTS := tests/engine tests/server/test_journal_fuzz.py
 SOAK_ORDERS ?= 20000000
 #: Processes that share the tests; a file's tests stay together, as they share their venues.
 WORKERS ?= 2
@@ -41,7 +41,7 @@ run: $(INSTALLED) ## Run the venue with the embedded default configuration.
 
 test: $(INSTALLED) test-plain test-all ## Run every test that CI runs.
 
-test-plain: $(INSTALLED) ## Run the engine's tests without the JIT.
+test-plain: $(INSTALLED) ## Run the tests of kernels without the JIT.
 	NUMBA_DISABLE_JIT=1 $(PYTEST) -q $(PLAIN_TESTS)
 
 # The kernels are compiled beforehand: a test's time-out is for the test.

@@ -384,10 +384,9 @@ def load_image(
         book.marks[name][image.marks["session"]] = image.marks[name]
     details = as_words(book.details)
     skip = max(0, image.finished_orders - capacity.finished_orders)
-    # Room behind the last byte: reading a word touches eight.
-    packed = [
-        np.concatenate([part, np.zeros(8, np.uint8)]) for part in (image.orders, image.finished)
-    ]
+    # Room behind the last byte: reading a word touches eight, and the last order may be cut.
+    room = np.zeros(MAX_ORDER_BYTES + 8, np.uint8)
+    packed = [np.concatenate([part, room]) for part in (image.orders, image.finished)]
     starts = [int(part.ctypes.data) for part in packed]
     stops = [starts[0] + len(image.orders), starts[1] + len(image.finished)]
     code, end = _load_open(book, details, image.open_orders, starts[0], stops[0])
@@ -434,6 +433,8 @@ def _why_not(used: _Used, capacity: Capacity) -> str | None:
 
 def _misfit(image: Image, capacity: Capacity) -> str | None:
     symbols, sessions = image.symbols["symbol"], image.marks["session"]
+    if len(symbols) and symbols.min() < 0:
+        return f"no symbol has the number {symbols.min()}"
     used = _Used(
         open_orders=image.open_orders,
         levels=image.levels,

@@ -134,9 +134,7 @@ class CheckpointFile:
     def __init__(self, path: Path, sessions: int, shards: int) -> None:
         self.path = path
         self._sessions, self._shards = sessions, shards
-        self._first_slot = _PAGE + _pages(sessions * 8)
-        words = _HEAD_WORDS * 8 + shards * SHARD_POSITION.itemsize
-        self._slot_bytes = _pages(words + sessions * CHECKPOINT_ROW.itemsize)
+        self._first_slot, self._slot_bytes = _places(sessions, shards)
         self._number = 0
         self._latest: Checkpoint | None = None
         old = _Old.read(path)
@@ -267,7 +265,12 @@ class _Old:
         magic, form, sessions, shards, first_slot, slot_bytes = (
             int(word) for word in np.frombuffer(data, np.int64, 6)
         )
-        if (magic, form) != (_MAGIC, _FORMAT) or len(data) < first_slot + 2 * slot_bytes:
+        # Nothing guards these words but that they follow from each other, and from the file's size.
+        if (magic, form) != (_MAGIC, _FORMAT) or sessions < 0 or shards < 0:
+            return None
+        if (first_slot, slot_bytes) != _places(sessions, shards):
+            return None
+        if len(data) < first_slot + 2 * slot_bytes:
             return None
         presence = np.frombuffer(data, np.int64, sessions, _PAGE)
         second = first_slot + slot_bytes
@@ -294,6 +297,12 @@ class _Old:
         rows[:count] = np.frombuffer(slot, CHECKPOINT_ROW, count, middle)
         positions = np.frombuffer(slot, SHARD_POSITION, shards, start).copy()
         return number, Checkpoint(next_block, stored_end, time_ms, positions, rows)
+
+
+def _places(sessions: int, shards: int) -> tuple[int, int]:
+    """Return at which byte the first slot begins, and the bytes of each."""
+    words = _HEAD_WORDS * 8 + shards * SHARD_POSITION.itemsize
+    return _PAGE + _pages(sessions * 8), _pages(words + sessions * CHECKPOINT_ROW.itemsize)
 
 
 def _pages(size: int) -> int:

@@ -176,7 +176,7 @@ class CredentialFile:
             return {}
         try:
             hashes = msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise self._damaged(str(error)) from None
         for key, hashed in hashes.items():
             # Such a password would match nothing: its client could never log on.

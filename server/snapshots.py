@@ -35,6 +35,7 @@ from openoutcry.engine.image import (
     load_image,
     take_image,
 )
+from openoutcry.engine.log import MAX_RINGS
 from openoutcry.engine.snapshot import state_hash
 from openoutcry.server.durable import rename, sync_file, sync_folder
 
@@ -53,34 +54,39 @@ class SnapshotError(Exception):
     """A file is no good snapshot; the text is for the operator."""
 
 
+#: What counts, and what is a place; all fit the words that they are put into.
+_Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+_Word = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A part of the file."""
 
-    bytes: Annotated[int, msgspec.Meta(ge=0)]
-    crc: int
+    bytes: _Count
+    crc: _Count
 
 
 class SnapshotHeader(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where a book stood: the last command in it, and what belongs to that moment."""
 
     venue: str
-    shard: int
-    seq: int
-    time_ns: int
-    epoch: int
+    shard: _Count
+    seq: _Count
+    time_ns: _Count
+    epoch: _Count
     #: Behind the batch of the last command, and behind the last report.
-    log_bytes: int
-    report_seq: int
-    report_bytes: int
+    log_bytes: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 8, multiple_of=8)]
+    report_seq: _Count
+    report_bytes: _Count
     #: Base time of the report log.
-    base_ns: int
-    event_seq: int
-    ring_positions: list[int]
+    base_ns: _Count
+    event_seq: _Count
+    ring_positions: Annotated[list[_Count], msgspec.Meta(max_length=MAX_RINGS)]
     capacity: Capacity
-    state_hash: int
-    open_orders: int
-    finished_orders: int
-    levels: int
+    state_hash: _Word
+    open_orders: _Count
+    finished_orders: _Count
+    levels: _Count
     sections: dict[str, Section]
 
 
@@ -202,18 +208,18 @@ def _read_header(path: Path, file: BufferedReader) -> tuple[SnapshotHeader, int]
     prelude = file.read(_PRELUDE_BYTES)
     if len(prelude) < _PRELUDE_BYTES or not prelude.startswith(_MAGIC):
         raise SnapshotError(f"{path} is no snapshot")
-    form, size, crc, _ = np.frombuffer(prelude, "<u4", 4, 8).tolist()
+    form, size, crc, zero = np.frombuffer(prelude, "<u4", 4, 8).tolist()
     if form != FORMAT:
         raise SnapshotError(
             f"{path} is a snapshot of format {form}, and this program reads format {FORMAT}: let "
             f"the program that wrote it stop cleanly, or remove the file to have the log replayed"
         )
     text = file.read(min(size, _MAX_HEADER_BYTES))
-    if len(text) != size or zlib.crc32(text) != crc:
+    if len(text) != size or zlib.crc32(text) != crc or zero != 0:
         raise SnapshotError(f"{path} is damaged: the checksum of its header is wrong")
     try:
         header = msgspec.json.decode(text, type=SnapshotHeader)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise SnapshotError(f"{path} has a header that this program cannot read: {error}") from None
     if tuple(header.sections) != _SECTIONS:
         raise SnapshotError(f"{path} has other sections than {', '.join(_SECTIONS)}")

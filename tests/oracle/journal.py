@@ -127,7 +127,7 @@ def read_batch(data: bytes, at: int, position: int) -> Batch | None:
         return None
     signed = struct.unpack_from(f"<{size // 8}q", data, at)
     seq, counts, epoch, time_ns, synced = signed[2:7]
-    count, rings = counts & 0xFFFFFFFF, counts >> 32
+    count, rings = counts & 0xFFFFFFFF, counts >> 32 & 0xFFFFFFFF
     place = 7 + rings
     commands = []
     for n in range(count):
