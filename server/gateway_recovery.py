@@ -42,6 +42,7 @@ from openoutcry.server.renumber import (
     number_missing,
 )
 from openoutcry.server.sessions import (
+    BLOCK_BYTES,
     BLOCK_ENTRIES,
     BLOCK_HEADER_WORDS,
     BLOCK_WORDS,
@@ -142,6 +143,7 @@ class GatewayRecovery:
 
         Raises:
             OutOfSpaceError: there is no room for what has to be noted.
+            RecoveryError: the index is damaged, or the shards' logs are not those it tells of.
         """
         started = time.monotonic()
         gateway = self._gateway
@@ -153,6 +155,7 @@ class GatewayRecovery:
         if self._is_first:
             log.warning("no checkpoint can be read: everything is recovered from the index")
             self._begin_with_segment()
+        self._check_blocks()
         self._restore()
         self._index.mark_segments()
         self._step()
@@ -227,6 +230,43 @@ class GatewayRecovery:
             gateway.positions[shard] = row["first_position"]
 
     # --- the index --------------------------------------------------------------------------------
+
+    def _check_blocks(self) -> None:
+        """Refuse blocks that nobody can have written so: kernels take what they say as it is."""
+        index, shards = self._index, len(self._from.shards)
+        file = index.index_file
+        first = file.first_byte // BLOCK_BYTES
+        words = index.blocks[first * BLOCK_WORDS : file.mapped_bytes // 8]
+        blocks = words.reshape(-1, BLOCK_WORDS)
+        session, number, before, entries = (blocks[:, word] for word in (0, 2, 3, 4))
+        is_bad = (session > 0) & (
+            (entries < 0)
+            | (entries > BLOCK_ENTRIES)
+            | (number < 1)
+            | (before >= first + np.arange(len(blocks)))
+        )
+        # The blocks that checkpoints name are those of their sessions.
+        owners = np.flatnonzero(self._from.rows["epoch"])
+        named = self._from.rows["block"][owners]
+        is_here = (named >= first) & (named < first + len(blocks))
+        if (named >= first + len(blocks)).any():
+            raise RecoveryError(
+                f"the checkpoint of gateway {self._gateway.number} names blocks behind the end of "
+                f"{file.name}-*.seg: the data directory's files are not of one time; restore them "
+                "together from a backup"
+            )
+        is_bad[(named - first)[is_here]] |= session[(named - first)[is_here]] != owners[is_here]
+        for at in np.flatnonzero((session > 0) & ~is_bad).tolist():
+            count = int(entries[at])
+            sources = blocks[at, BLOCK_HEADER_WORDS + 1 :: 2][:count]
+            is_bad[at] = bool((sources >> SHARD_SHIFT >= shards).any())
+        if is_bad.any():
+            block = first + int(np.argmax(is_bad))
+            path, offset = file.locate(block * BLOCK_BYTES)
+            raise RecoveryError(
+                f"{path} is damaged at byte {offset}: block {block} tells what nobody can have "
+                "been sent; restore the file from a backup"
+            )
 
     def _roll_forward(self) -> None:
         """Take over what was noted since the checkpoint, as far as it is whole."""

@@ -5,14 +5,24 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from openoutcry.engine.records import SHARD_SHIFT
+from openoutcry.engine.state import ShardWord
 from openoutcry.protocol.fix.store import Run, mark_resent
-from openoutcry.server.sessions import BLOCK_HEADER_WORDS, SOURCE_ADMINISTRATIVE, SOURCE_ANSWER
+from openoutcry.server.sessions import (
+    BLOCK_ENTRIES,
+    BLOCK_HEADER_WORDS,
+    SOURCE_ADMINISTRATIVE,
+    SOURCE_ANSWER,
+)
 
 if TYPE_CHECKING:
     from openoutcry.server.gateway import Gateway
 
 log = logging.getLogger(__name__)
+
+_POSITION_MASK = (1 << SHARD_SHIFT) - 1
 
 
 class RowState:
@@ -75,19 +85,24 @@ class SentMessages:
                 yield number, last, None
                 return
             start, words = found
-            stop = min(int(words[4]), last - start + 1)
+            stop = min(int(words[4]), BLOCK_ENTRIES, last - start + 1)
             entry = number - start
             if entry >= stop:
                 yield number, last, None
                 return
             source = int(words[BLOCK_HEADER_WORDS + 2 * entry + 1])
             data: bytes | None = None
-            if source > SOURCE_ADMINISTRATIVE:
+            sources = words[BLOCK_HEADER_WORDS + 1 + 2 * entry :: 2][: stop - entry]
+            unknown = np.flatnonzero(~self._are_there(sources))
+            if len(unknown) and unknown[0] == 0:
+                log.error("the index is damaged: session=%d number=%d", session, number)
+                entry += 1
+            elif source > SOURCE_ADMINISTRATIVE:
                 entry, data = gateway.resender.encode(
                     session,
                     words,
                     entry,
-                    stop,
+                    entry + int(unknown[0]) if len(unknown) else stop,
                     number=number,
                     now_ms=now_ms,
                     repeat_below=repeat_below,
@@ -99,13 +114,21 @@ class SentMessages:
                     log.error("a stored message is damaged: session=%d number=%d", session, number)
                 entry += 1
             else:
-                sources = words[BLOCK_HEADER_WORDS + 1 + 2 * entry :: 2][: stop - entry]
                 others = np.flatnonzero(
                     (sources != SOURCE_ADMINISTRATIVE) & (sources > SOURCE_ANSWER)
                 )
                 entry = entry + int(others[0]) if len(others) else stop
             yield number, start + entry - 1, data
             number = start + entry
+
+    def _are_there(self, sources: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Tell of each source whether it is none of a report, or of one that a shard has written;
+        an index that is damaged may name others, which nothing can read."""
+        released = self._gateway.memory.shards[:, ShardWord.RELEASED_POSITION]
+        shards = sources >> SHARD_SHIFT
+        ends = released[np.minimum(np.maximum(shards, 0), len(released) - 1)]
+        is_there = (shards < len(released)) & ((sources & _POSITION_MASK) < ends)
+        return is_there | (sources <= SOURCE_ADMINISTRATIVE)
 
 
 class GatewayStore:

@@ -22,6 +22,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import settings
 from oracle import journal as oracle
+from support.gateway_alone import GatewayAlone
 from support.journal_folder import VENUE, Journal, write_journal
 from support.log_writer import SEGMENT
 
@@ -76,6 +77,7 @@ from openoutcry.server.snapshots import (
     read_snapshot,
     verify_snapshot,
 )
+from openoutcry.server.store import SentMessages
 
 SHARD = 3
 #: 1 in `make test`, 50 in `make fuzz`.
@@ -623,6 +625,72 @@ def test_a_mutated_snapshot_is_passed_over(folder: Folder, journal: Journal):
             replica.close()
         passed += bool(told)
     assert passed
+
+
+# --- gateways -------------------------------------------------------------------------------------
+
+
+def write_index(folder: Path) -> list[tuple[int, int]]:
+    """Have a gateway number 600 reports of two shards; return where their logs end."""
+    folder.mkdir()
+    alone = GatewayAlone(folder)
+    alone.gateway.recover()
+    for n in range(300):
+        for shard in (0, 1):
+            alone.logs[shard].write(
+                {
+                    **{"session": 1 + n % 2, "epoch": 1, "kind": 1, "side": 1, "ord_type": 2},
+                    **{"order_id": 1 + n, "qty_lots": 5, "leaves_qty": 5, "cl_ord_id": b"ID"},
+                }
+            )
+        alone.gateway.drain()
+        if n == 250:
+            for session in (1, 2):
+                alone.gateway.index.store_bytes(b"some bytes", session, -3)
+            alone.gateway.try_checkpoint()
+    ends = alone.ends()
+    alone.close()
+    return ends
+
+
+@pytest.mark.skipif(not IS_COMPILED, reason="a gateway's kernels take minutes as plain Python")
+def test_gateways_recover_mutated_files_or_refuse(tmp_path: Path):
+    ends = write_index(tmp_path / "whole")
+    files = {path.name: path.read_bytes() for path in (tmp_path / "whole").glob("gateway-0-*")}
+    assert len(files) == 3
+    folder = tmp_path / "copy"
+    shutil.copytree(tmp_path / "whole", folder)
+    recovered = refused = 0
+    for seed in seeds(60):
+        random = Random(seed)
+        for name, whole in files.items():
+            (folder / name).write_bytes(whole)
+        name = random.choice([*files, next(name for name in files if "index" in name)])
+        data = bytearray(files[name])
+        if name.endswith(".seg"):
+            start = HEADER_BYTES + 4096 * random.randrange(4)
+            damage(data, random, start, start + random.choice((64, 4096)))
+        else:
+            damage(data, random, 0, random.choice((48, 4096 + 192, len(data))))
+        (folder / name).write_bytes(data)
+        alone = GatewayAlone(folder, ends=ends)
+        try:
+            said = refusal(alone.gateway.recover, RecoveryError, SegmentError)
+            if said is None:
+                recovered += 1
+                for session in (1, 2):
+                    next_out = int(alone.gateway.index.rows[session]["next_out"])
+                    runs = SentMessages(alone.gateway, session).runs(
+                        1, next_out - 1, lambda _, frame: frame
+                    )
+                    told = [(first, last) for first, last, _ in runs]
+                    assert sum(last - first + 1 for first, last in told) <= next_out, seed
+            else:
+                refused += 1
+        finally:
+            alone.close()
+    assert recovered
+    assert refused
 
 
 # --- the small files ------------------------------------------------------------------------------
