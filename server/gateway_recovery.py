@@ -261,12 +261,14 @@ class GatewayRecovery:
             sources = blocks[at, BLOCK_HEADER_WORDS + 1 :: 2][:count]
             is_bad[at] = bool((sources >> SHARD_SHIFT >= shards).any())
         if is_bad.any():
-            block = first + int(np.argmax(is_bad))
-            path, offset = file.locate(block * BLOCK_BYTES)
-            raise RecoveryError(
-                f"{path} is damaged at byte {offset}: block {block} tells what nobody can have "
-                "been sent; restore the file from a backup"
-            )
+            raise self._damaged(first + int(np.argmax(is_bad)))
+
+    def _damaged(self, block: int) -> RecoveryError:
+        path, offset = self._index.index_file.locate(block * BLOCK_BYTES)
+        return RecoveryError(
+            f"{path} is damaged at byte {offset}: block {block} tells what nobody can have been "
+            "sent; restore the file from a backup"
+        )
 
     def _roll_forward(self) -> None:
         """Take over what was noted since the checkpoint, as far as it is whole."""
@@ -346,6 +348,9 @@ class GatewayRecovery:
             # It was full, or given up, before the checkpoint.
             row["entries"] = BLOCK_ENTRIES
             return True
+        if begin < 0:
+            # The block begins above the number that the session had reached.
+            raise self._damaged(block)
         entry = begin
         while (entry := int(first_stored(index.blocks, block, entry, stop))) < stop:
             source = int(words[BLOCK_HEADER_WORDS + 2 * entry + 1])

@@ -47,8 +47,12 @@ def _opened(folder: Path, name: str) -> SegmentedFile | None:
     """Map all that is kept of a series."""
     file = open_segments(folder, name)
     if file is not None:
-        while map_another(file):
-            pass
+        try:
+            while map_another(file):
+                pass
+        except BaseException:
+            file.close()
+            raise
     return file
 
 

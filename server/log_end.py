@@ -97,7 +97,11 @@ def open_log(folder: Path, shard: int, byte: int) -> SegmentedFile | None:
                 f"{path} is missing: shard {shard} goes on at byte {byte} of its command log; "
                 f"restore the segment from a backup"
             )
-        file.ensure_from(byte)
+        try:
+            file.ensure_from(byte)
+        except BaseException:
+            file.close()
+            raise
     except SegmentError as error:
         raise RecoveryError(str(error)) from error
     return file

@@ -148,6 +148,11 @@ def check_segment(fd: int, path: Path) -> SegmentHeader:
         SegmentError: it cannot be used.
     """
     header = SegmentHeader.decode(os.pread(fd, HEADER_BYTES, 0), path)
+    if header.segment_bytes == 0 or header.segment_bytes % PAGESIZE:
+        raise SegmentError(
+            f"the header of {path} is damaged (segments of {header.segment_bytes} bytes): restore "
+            "the file from a backup"
+        )
     size = os.fstat(fd).st_size
     whole = HEADER_BYTES + header.segment_bytes
     if size != whole:
