@@ -28,6 +28,7 @@ Stored message, from a multiple of 8 on
 
 import bisect
 import errno
+import itertools
 import logging
 import threading
 import zlib
@@ -232,6 +233,14 @@ def walk_blocks(
     return count, block
 
 
+class _Stand(NamedTuple):
+    """How far each session's blocks went when a sync began."""
+
+    blocks: NDArray[np.int64]
+    entries: NDArray[np.int64]
+    next_block: int
+
+
 class StoredMessage(NamedTuple):
     """What is told about a stored message: who was sent it, what it answers, where it ends."""
 
@@ -310,7 +319,10 @@ class SessionIndex:
         self.blocks = self.index_file.array(np.int64)
         self._stored = self.message_file.array(np.uint8)
         self.allocator[BLOCK_LIMIT] = self.index_file.mapped_bytes // BLOCK_BYTES
-        self._synced = (self.index_file.first_byte, self.message_file.first_byte, -1)
+        self._synced = (self.message_file.first_byte, -1)
+        self._first_segment = self.index_file.first_byte // segment_bytes
+        #: How the sessions stood at the latest two syncs.
+        self._stands: list[_Stand] = []
         self._sync_lock = threading.Lock()
         # The first numbers and the places of a session's blocks, oldest first, as last seen.
         self._directory: dict[int, tuple[list[int], list[int]]] = {}
@@ -391,17 +403,49 @@ class SessionIndex:
     def sync(self) -> None:
         """Bring all that was noted and stored so far to the disk; in a thread besides the loop's.
 
+        Only segments that changed since the sync before are synced: the disk empties its cache for
+        each, changed or not.
+
         Raises:
             OSError: it may not be there; that is final.
         """
         with self._sync_lock:
-            index, messages, last_end = self._synced
-            reached = self.index_file.first_byte, self.message_file.first_byte, self.stored_end
-            if reached[2] != last_end:
-                self.message_file.sync(messages, reached[2])
-            self.index_file.sync(index, int(self.allocator[NEXT_BLOCK]) * BLOCK_BYTES)
+            messages, last_end = self._synced
+            reached = self.message_file.first_byte, self.stored_end
+            if reached[1] != last_end:
+                self.message_file.sync(messages, reached[1])
+            self._stands.append(self._stand())
+            for segment in self._changed_segments():
+                start = segment * self.index_file.segment_bytes
+                self.index_file.sync(start, start + 1)
+            del self._stands[:-2]
             # What is unmapped from now on has been synced.
             self._synced = reached
+
+    def _stand(self) -> "_Stand":
+        # In this order: a block that a session begins meanwhile is below the next one.
+        blocks, entries = self.rows["block"].copy(), self.rows["entries"].copy()
+        return _Stand(blocks, entries, int(self.allocator[NEXT_BLOCK]))
+
+    def _changed_segments(self) -> list[int]:
+        """Return the segments of the index that may have changed since the sync before.
+
+        A row may have been looked at while its entry was being written: what changed before that
+        sync counts, too.
+        """
+        segment = int(self.allocator[SEGMENT_BLOCKS])
+        now, before = self._stands[-1], self._stands[:-1]
+        if len(before) < 2:
+            return list(range(self._first_segment, (now.next_block - 1) // segment + 1))
+        changed = np.zeros(len(now.blocks), np.bool_)
+        for older, newer in itertools.pairwise(self._stands):
+            changed |= (older.blocks != newer.blocks) | (older.entries != newer.entries)
+        fresh = range(before[0].next_block // segment, (now.next_block - 1) // segment + 1)
+        found = set(fresh) if now.next_block > before[0].next_block else set()
+        for stand in self._stands:
+            blocks = stand.blocks[changed]
+            found.update((blocks[blocks >= 0] // segment).tolist())
+        return sorted(found)
 
     # --- what was sent ----------------------------------------------------------------------------
 

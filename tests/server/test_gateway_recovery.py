@@ -19,6 +19,7 @@ from support.gateway_alone import GatewayAlone
 
 from openoutcry.engine.enums import CommandKind, OrderStatus, ReportKind
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
+from openoutcry.server import durable
 from openoutcry.server.checkpoint import CheckpointFile
 from openoutcry.server.journal import OutOfSpaceError, SegmentedFile
 from openoutcry.server.log_end import RecoveryError
@@ -179,7 +180,19 @@ class Run:
     def sync(self) -> None:
         """Have all on the disk, and let out what was noted."""
         self.released = {session: self.sources(session) for session in (*CLIENTS, COPY)}
-        self.synced = gateway_files(self.alone.folder)
+
+        def note(event: str, path: Path) -> None:
+            if event == durable.SYNCED:
+                self.synced[path.name] = path.read_bytes()
+
+        durable.observer = note
+        try:
+            self.gateway.index.sync()
+        finally:
+            durable.observer = None
+        # The checkpoint is written behind this, by whoever syncs it himself.
+        name = "gateway-0-checkpoint"
+        self.synced[name] = (self.alone.folder / name).read_bytes()
 
     # --- what can be seen -------------------------------------------------------------------------
 

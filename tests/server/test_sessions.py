@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from openoutcry.server import durable
 from openoutcry.server.config import Config, Firm
 from openoutcry.server.registry import SessionRegistry
 from openoutcry.server.segments import SegmentError
@@ -16,6 +17,7 @@ from openoutcry.server.sessions import (
     NEXT_BLOCK,
     PROTOCOL_BINARY,
     PROTOCOL_FIX,
+    SEGMENT_BLOCKS,
     SessionIndex,
 )
 
@@ -62,6 +64,57 @@ def test_a_range_may_begin_at_a_block_s_border(index: SessionIndex, first: int):
         index.append(1, number, number, number)
     found = [number for number, _, _ in entries_of(index, 1, first, first + 1)]
     assert found == [first, first + 1]
+
+
+def test_a_sync_is_for_every_segment_that_changed_and_no_other(
+    index: SessionIndex, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[str] = []
+
+    def note(event: str, path: Path) -> None:
+        if event == durable.SYNC and "index" in path.name:
+            synced.append(path.stem[-8:])
+
+    def sync() -> list[int]:
+        synced.clear()
+        index.sync()
+        return [int(name) for name in synced]
+
+    def send(session: int, count: int) -> None:
+        for _ in range(count):
+            number = int(index.rows[session]["next_out"])
+            index.append(session, number, 5, 9)
+            index.rows[session]["next_out"] = number + 1
+
+    monkeypatch.setattr(durable, "observer", note)
+    segment = int(index.allocator[SEGMENT_BLOCKS]) * BLOCK_ENTRIES
+    send(1, 1)
+    send(2, 1)
+    # Nothing is known of what was before the first two.
+    assert sync() == [0]
+    assert sync() == [0]
+    assert sync() == []
+    send(1, 1)
+    assert sync() == [0]
+    # An entry that was being written then is not missed.
+    assert sync() == [0]
+    assert sync() == []
+    # Many blocks of one session, with whole segments between its old one and its new one.
+    send(1, 3 * segment)
+    assert sync() == [0, 1, 2, 3]
+    assert sync() == [0, 1, 2, 3]
+    assert sync() == []
+    # Somebody who was quiet goes on where he was, or in a block of his own.
+    block = int(index.rows[2]["block"])
+    send(2, 1)
+    later = int(index.rows[2]["block"]) // int(index.allocator[SEGMENT_BLOCKS])
+    assert later == 3
+    assert block == 2
+    assert sync() == [0, 3]
+    index.reset(1, 5)
+    assert sync() == [0, 3]
+    assert sync() == [3]
+    assert sync() == []
 
 
 def test_a_reset_begins_anew_and_forgets_what_was_sent(index: SessionIndex):
