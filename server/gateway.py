@@ -672,8 +672,13 @@ def run_process(
         gateway = Gateway(config, memory, data_dir, number)
         gateway.words[GatewayWord.PID] = os.getpid()
         gateway.words[GatewayWord.STATUS] = ProcessStatus.RECOVERING
-        with contextlib.suppress(Stopped):
-            gateway.recover(lambda: bool(gateway.words[GatewayWord.STOP]) or is_orphan(parent))
+        gateway.recover(lambda: bool(gateway.words[GatewayWord.STOP]) or is_orphan(parent))
+    except Stopped:
+        # Nothing was taken over yet: a checkpoint of this would be of sessions that never were.
+        log.info("gateway %d stops before it has recovered: its files stay as they are", number)
+        gateway.close()
+        gateway.words[GatewayWord.STATUS] = ProcessStatus.STOPPED
+        return
     except (RecoveryError, SegmentError, DirectoryError, OSError) as error:
         log.critical("cannot start: gateway=%d reason=%s", number, error)
         raise SystemExit(1) from error

@@ -21,7 +21,12 @@ from openoutcry.server.checkpoint import CheckpointFile, checkpoint_sizes, read_
 from openoutcry.server.durable import rename, sync_file, sync_folder
 from openoutcry.server.journal_folder import chosen_shards, folder_argument, shard_option
 from openoutcry.server.journal_verify_gateway import gateways_in
-from openoutcry.server.log_end import CorruptLogError, RecoveryError, find_end, log_name
+from openoutcry.server.log_end import (
+    CorruptLogError,
+    RecoveryError,
+    find_end,
+    log_name,
+)
 from openoutcry.server.log_reader import CommandReader, first_batch_from
 from openoutcry.server.memory import FolderInUseError, lock_folder
 from openoutcry.server.replica import FollowEnd, Replica
@@ -41,7 +46,7 @@ from openoutcry.server.sessions import (
     SOURCE_ADMINISTRATIVE,
 )
 from openoutcry.server.shard_guard import lock_shard
-from openoutcry.server.snapshots import SnapshotError, snapshots, verify_snapshot
+from openoutcry.server.snapshots import SnapshotError, read_header, snapshots, verify_snapshot
 
 _ZEROS = bytes(1 << 20)
 
@@ -188,19 +193,44 @@ def _plan(folder: Path, shard: int, position: int | None) -> CutPlan:
 
 
 def _damage(folder: Path, shard: int) -> int:
-    """Return where a shard's log is damaged."""
-    floor = 0
-    for path in snapshots(folder, shard):
-        with contextlib.suppress(SnapshotError):
-            floor = max(floor, verify_snapshot(path).log_bytes)
+    """Return where a shard's log is damaged.
+
+    Raises:
+        RecoveryError: it is not, or where no start reads it.
+    """
+    newest = next((path for path in snapshots(folder, shard) if _is_good(path)), None)
+    floor = 0 if newest is None else read_header(newest).log_bytes
+    is_startable = newest is not None
+    if newest is not None:
+        try:
+            find_end(folder, shard, start=floor, floor=floor)
+        except CorruptLogError as error:
+            return error.position
+        except RecoveryError:
+            is_startable = False
     try:
         find_end(folder, shard, floor=floor)
     except CorruptLogError as error:
-        return error.position
+        if newest is None or not is_startable:
+            return error.position
+        raise RecoveryError(
+            f"the log is damaged at byte {error.position}, and the venue starts from "
+            f"{newest.name} behind it all the same: nothing has to be given up. Restore "
+            f"{error.path.name} from a backup for what reads the whole log; --at OFFSET cuts "
+            "nevertheless"
+        ) from error
     raise RecoveryError(
         f"the command log of shard {shard} in {folder} is not damaged (a torn tail is cut by the "
         f"next start): there is nothing to give up; --at OFFSET cuts a good one"
     )
+
+
+def _is_good(path: Path) -> bool:
+    try:
+        verify_snapshot(path)
+    except SnapshotError:
+        return False
+    return True
 
 
 def _last_seq(folder: Path, shard: int, position: int, seq: int) -> int:

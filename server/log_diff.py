@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from openoutcry.engine.log import LOGGED_WORDS, as_words
 from openoutcry.engine.pack import REPORT_WORDS
 from openoutcry.engine.records import COMMAND, REPORT
+from openoutcry.engine.recovery import ReplayExit
 from openoutcry.server.journal_names import Names
 from openoutcry.server.journal_records import (
     Record,
@@ -78,7 +79,7 @@ def diff_logs(folder: Path, other: Path, shard: int, names: Names) -> LogDiff:
     batches is no difference.
 
     Raises:
-        RecoveryError: a log cannot be read.
+        RecoveryError: a log cannot be read, or is damaged before a difference was found.
     """
     starts = [find_start(each, shard) for each in (folder, other)]
     first = max(start.seq for start in starts) + 1
@@ -105,6 +106,9 @@ def diff_logs(folder: Path, other: Path, shard: int, names: Names) -> LogDiff:
             ]
             return found
         found.number = min(found.ends)
+        for reader in readers:
+            if reader.end not in {ReplayExit.PIECE, ReplayExit.END}:
+                reader.examine()
     finally:
         for reader in readers:
             reader.close()

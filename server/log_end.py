@@ -1,5 +1,6 @@
 """Where a command log ends, and whether what follows is a torn tail or damage."""
 
+import contextlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ import numpy as np
 from openoutcry.engine.recovery import last_word, later_batch, skip_batches
 from openoutcry.server.journal import SegmentedFile, open_segments
 from openoutcry.server.segments import SegmentError, segments_on_disk
-from openoutcry.server.snapshots import SnapshotError, read_header, snapshots
+from openoutcry.server.snapshots import SnapshotError, read_header, snapshots, verify_snapshot
 
 
 class RecoveryError(Exception):
@@ -200,16 +201,37 @@ def examine(file: SegmentedFile, shard: int, position: int, floor: int) -> LogEn
                 file, shard, position, f"a good batch follows at byte {at * 8} of the log"
             )
     if floor > position:
-        raise _corrupt(file, shard, position, f"the log was good up to byte {floor} at least")
+        why = f"the log was good up to byte {floor} at least"
+        raise _corrupt(file, shard, position, why, is_short=True)
     return LogEnd(position, max(dirty_end * 8, position))
 
 
-def _corrupt(file: SegmentedFile, shard: int, position: int, why: str) -> CorruptLogError:
+def _snapshot_behind(folder: Path, shard: int, position: int) -> Path | None:
+    """Return the newest good snapshot if it stands on the log behind a byte, else None: a start
+    reads nothing before it."""
+    for path in snapshots(folder, shard):
+        with contextlib.suppress(SnapshotError):
+            return path if verify_snapshot(path).log_bytes > position else None
+    return None
+
+
+def _corrupt(
+    file: SegmentedFile, shard: int, position: int, why: str, *, is_short: bool = False
+) -> CorruptLogError:
     path, offset = file.locate(position)
+    snapshot = None if is_short else _snapshot_behind(file.folder, shard, position)
+    if snapshot is not None:
+        remedy = (
+            f"the venue starts from {snapshot.name} behind it all the same: restore the file from "
+            "a backup for what reads the whole log"
+        )
+    else:
+        remedy = (
+            "restore the file from a backup, or give up everything from there on with: openoutcry "
+            f"journal cut {file.folder} --shard {shard}"
+        )
     return CorruptLogError(
-        f"{path} is damaged at byte {offset} (byte {position} of the log): {why}; restore the file "
-        f"from a backup, or give up everything from there on with: openoutcry journal cut "
-        f"{file.folder} --shard {shard}",
+        f"{path} is damaged at byte {offset} (byte {position} of the log): {why}; {remedy}",
         path,
         offset,
         position,

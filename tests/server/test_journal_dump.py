@@ -128,7 +128,7 @@ def test_a_torn_tail_is_told_of_and_damage_ends_it(journal: Journal, tmp_path: P
     result = run(folder, "--json", status=1)
     assert len(result.stdout.splitlines()) == journal.seqs[5]
     assert f"damaged at byte {4096 + journal.ends[5] % size}" in result.stderr
-    assert "journal cut" in result.stderr
+    assert "restore the file from a backup" in result.stderr
 
 
 def test_mistakes_get_a_sentence(journal: Journal, tmp_path: Path):

@@ -152,8 +152,11 @@ def test_a_flipped_command_is_named_with_file_and_offset(journal: Journal, copie
     assert (found["part"], found["file"], found["offset"]) == (
         *("shard-0-commands", str(path), offset),
     )
-    assert f"openoutcry journal cut {copied} --shard 0" in found["text"]
+    assert f"the venue starts from {journal.snapshots[1].name} behind it" in found["text"]
     assert "1 part is damaged" in run("verify", copied, status=1).stdout
+    for path in snapshots(copied, 0):
+        path.unlink()
+    assert f"openoutcry journal cut {copied} --shard 0" in damage(copied)["text"]
 
 
 def test_a_torn_tail_is_no_damage(journal: Journal, copied: Path):
@@ -224,14 +227,18 @@ def test_cut_gives_up_what_lies_behind_the_damage(journal: Journal, copied: Path
     end, seq = journal.ends[batch], journal.seqs[batch]
     flip(copied, "shard-0-commands", end + 50)
     before = {path.name: path.read_bytes() for path in copied.iterdir()}
-    text = run("cut", copied, "--shard", 0, answer="n\n", status=1).stdout
+    # A start begins with the snapshot behind it.
+    text = run("cut", copied, "--shard", 0, "--yes", status=1).stderr
+    assert f"the venue starts from {journal.snapshots[1].name} behind it all the same" in text
+    assert f"the venue starts from {journal.snapshots[1].name} behind it" in damage(copied)["text"]
+    text = run("cut", copied, "--shard", 0, "--at", end, answer="n\n", status=1).stdout
     assert f"the log ends with command {seq} from now on, at byte {end}" in text
     last = len(journal.commands)
     assert f"the {last - seq} commands {seq + 1} to {last}" in text
     assert "sessions may have been told of them" in text
     now = {path.name: path.read_bytes() for path in copied.iterdir()}
     assert {name: now[name] for name in before} == before
-    text = run("cut", copied, "--shard", 0, "--yes").stdout
+    text = run("cut", copied, "--shard", 0, "--at", end, "--yes").stdout
     aside = copied / f"cut-shard-0-at-{end}"
     assert f"what was given up is in {aside}" in text
     findings(copied)
@@ -260,6 +267,18 @@ def test_cut_gives_up_what_lies_behind_the_damage(journal: Journal, copied: Path
     )
     assert found.rows["epoch"].tolist() == [0, 1, 1, 1]
     replica.close()
+
+
+def test_cut_finds_the_place_that_a_start_reads(journal: Journal, copied: Path):
+    behind = journal.ends[journal.seqs.index(786)]
+    place = next(end for end in journal.ends if end > behind)
+    flip(copied, "shard-0-commands", journal.ends[3] + 50)
+    flip(copied, "shard-0-commands", place + 50)
+    for path in snapshots(copied, 0)[1:]:
+        path.unlink()
+    text = run("cut", copied, "--shard", 0, "--yes").stdout
+    assert f"at byte {place}" in text
+    assert [path.name for path in snapshots(copied, 0)] == [journal.snapshots[1].name]
 
 
 def test_cut_at_a_place_of_ones_own(journal: Journal, copied: Path):

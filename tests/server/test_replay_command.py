@@ -216,6 +216,13 @@ def test_the_first_command_that_differs_is_named(journal: Journal, tmp_path: Pat
     assert "this: " in text
 
 
+def test_damage_is_no_end_of_a_log(journal: Journal, copied: Path):
+    flip(copied, "shard-0-commands", journal.ends[3] + 30)
+    for ours, theirs in ((journal.folder, copied), (copied, journal.folder), (copied, copied)):
+        found = run(ours, "--diff", theirs, status=1)
+        assert f"{copied}/shard-0-commands-00000000.seg is damaged at byte" in found.stderr
+
+
 def test_the_first_report_that_differs_is_named(journal: Journal, copied: Path):
     # Bit 0 of an order's price, whose packed word lies behind the lengths and four other words.
     packed, rows = journal.expected.packed(), journal.expected.rows()

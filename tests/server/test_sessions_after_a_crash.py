@@ -1,5 +1,6 @@
 """Clients of a gateway that died: what the next one asks them for, and what it tells them."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from support.gateway_alone import NOW_MS, FakeConnection, GatewayAlone, frames_o
 
 from openoutcry.engine.enums import CommandFlag, CommandKind, OrderStatus, RejectReason, ReportKind
 from openoutcry.engine.ring import HEAD_WORD, TAIL_WORD
+from openoutcry.engine.state import GatewayWord, ProcessStatus, ShardWord
 from openoutcry.protocol.binary import messages as bm
 from openoutcry.protocol.binary.frames import encode_frame
 from openoutcry.protocol.binary.messages import decode_server_message
@@ -21,6 +23,7 @@ from openoutcry.protocol.fix.store import seal
 from openoutcry.server.binary_gateway import BinaryLink
 from openoutcry.server.checkpoint import CONNECTED
 from openoutcry.server.fix_gateway import FixSession
+from openoutcry.server.gateway import run_process
 from openoutcry.server.session_settings import CancelOnDisconnect, Schedule, Session, Throttle
 
 A, THROTTLED, BINARY, DAILY = 1, 2, 3, 4
@@ -432,3 +435,40 @@ def test_a_binary_client_is_told_how_far_it_was_accepted(venue: Venue):
     assert binary_messages(connection.take()) == []
     assert venue.commands() == [(0, CommandKind.NEW, BINARY, 1)]
     assert row["takes_orders"] == 1
+
+
+def test_a_stop_while_shards_recover_leaves_the_sessions_as_they_stood(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+):
+    client = Client(venue, "A")
+    client.log_on()
+    client.send(new(2))
+    venue.say(0, ORDER | {"session": A, "inbound_seq": 2})
+    venue.drain()
+    venue.commands()
+    venue.gateway.write_checkpoint()
+    venue.say(0, ORDER | {"session": A, "inbound_seq": 0, "kind": ReportKind.TRADE})
+    venue.drain()
+    told = [each.get(34) for each in client.received()]
+    assert told == [b"2", b"3"]
+    folder, memory, config = venue.alone.folder, venue.alone.memory, venue.gateway.config
+    venue.gateway.checkpoints.close()
+    before = {path.name: path.read_bytes() for path in sorted(folder.glob("gateway-0-*"))}
+    for name in ("die_with_parent", "process_name", "keep_off"):
+        monkeypatch.setattr(f"openoutcry.server.gateway.{name}", lambda *unused: None)
+    monkeypatch.setattr("signal.signal", lambda *unused: None)
+    memory.shards[1, ShardWord.STATUS] = ProcessStatus.RECOVERING
+    memory.gateways[0, GatewayWord.STOP] = 1
+    reader, writer = os.pipe()
+    run_process(config, memory, folder, reader, None, None, os.getppid())
+    os.close(reader)
+    os.close(writer)
+    assert memory.gateways[0, GatewayWord.STATUS] == ProcessStatus.STOPPED
+    after = {path.name: path.read_bytes() for path in sorted(folder.glob("gateway-0-*"))}
+    assert after == before
+    memory.gateways[0, GatewayWord.STOP] = 0
+    memory.shards[1, ShardWord.STATUS] = ProcessStatus.RUNNING
+    venue.die()
+    assert kinds(client.log_on()) == ["A"]
+    row = venue.gateway.index.rows[A]
+    assert [int(row[name]) for name in ("epoch", "next_in", "next_out")] == [1, 4, 5]
