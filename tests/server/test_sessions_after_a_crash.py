@@ -452,7 +452,6 @@ def test_a_stop_while_shards_recover_leaves_the_sessions_as_they_stood(
     told = [each.get(34) for each in client.received()]
     assert told == [b"2", b"3"]
     folder, memory, config = venue.alone.folder, venue.alone.memory, venue.gateway.config
-    venue.gateway.checkpoints.close()
     before = {path.name: path.read_bytes() for path in sorted(folder.glob("gateway-0-*"))}
     for name in ("die_with_parent", "process_name", "keep_off"):
         monkeypatch.setattr(f"openoutcry.server.gateway.{name}", lambda *unused: None)
