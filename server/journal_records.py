@@ -203,7 +203,7 @@ def _trimmed(text: str) -> str:
 def command_line(record: Record) -> str:
     """Return a command's record as one line."""
     words = [f"{record['seq']:>10}", record["time"], f"{record['kind']:<11}"]
-    if record["kind"] == "START":
+    if record["kind"] == "START" and record["epoch"] != "":
         words.append(f"epoch {record['epoch']}")
     if "capacity" in record:
         words.append(" ".join(f"{key}={value}" for key, value in record["capacity"].items()))

@@ -213,7 +213,8 @@ def resting_refusals(config: Config, book: Book, shard: int) -> list[str]:
         if again is None:
             found.append(
                 f"symbol {symbol.name} is not listed any more, and {orders} orders rest in its"
-                " book: list it again, and have them cancelled first"
+                " book: list it again, and have them cancelled first, by their sessions or (DAY"
+                f" orders) by: openoutcry admin day-end --symbol {symbol.name}"
             )
         else:
             found.append(
