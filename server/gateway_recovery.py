@@ -124,6 +124,8 @@ class GatewayRecovery:
         self._last = np.zeros((shards, len(index.rows)), np.int64)
         #: By session: whether the index tells of stored messages since the checkpoint.
         self._has_stored = np.zeros(len(index.rows), np.bool_)
+        #: (session, epoch, number) of what stored messages since the checkpoint answer.
+        self._told: set[tuple[int, int, int]] = set()
         #: (session, number) → reports of an answer that Python puts together.
         self._rows: dict[tuple[int, int], list[FoundRow]] = defaultdict(list)
         #: Session → numbers that a shard knew already.
@@ -131,7 +133,6 @@ class GatewayRecovery:
         #: (session, number) of answers by Python that are whole, and parts of those that are not.
         self._stored: set[tuple[int, int]] = set()
         self._parts: dict[tuple[int, int], int] = defaultdict(int)
-        self._listed: set[int] = set()
         self._row = np.zeros(1, REPORT)
         self._words = as_words(self._row)
         self._numbers = np.zeros(_NUMBERS_AT_ONCE, np.int64)
@@ -301,45 +302,47 @@ class GatewayRecovery:
         chains: dict[int, list[int]] = defaultdict(list)
         for block in fresh:
             chains[int(words_of(block)[1])].append(block)
-        epoch = int(row["epoch"])
-        for later in sorted((e for e in chains if e > epoch), reverse=True):
-            first = chains[later][0]
-            words = words_of(first)
-            if words[2] == 1 and words[3] == -1:
-                # A reset since the checkpoint: nothing of the epoch before counts any more.
-                row["epoch"], row["epoch_ms"] = later, words[5]
-                row["first_block"] = row["block"] = first
-                row["next_in"] = row["next_out"] = row["oldest_out"] = 1
-                epoch = later
-                break
-        chain = chains.pop(epoch, [])
+        # An epoch begins with a block of its own; one whose first block is not there never began.
+        begun = [
+            epoch
+            for epoch in sorted(chains)
+            if epoch > row["epoch"] and words_of(chains[epoch][0])[2:4].tolist() == [1, -1]
+        ]
         if row["block"] >= 0:
-            if not self._take_block(session, int(row["block"])):
-                chain = []
+            self._take_block(session, int(row["block"]))
+        self._take_chain(session, chains.pop(int(row["epoch"]), []))
+        for epoch in begun:
+            # A reset since the checkpoint: nothing of the epoch before is sent again, but it tells
+            # which reports were numbered in it.
+            row["epoch"] = epoch
+            row["first_block"] = row["block"] = -1
+            row["next_in"] = row["next_out"] = row["oldest_out"] = 1
+            self._take_chain(session, chains.pop(epoch))
+        for left in chains.values():
+            for block in left:
+                self._discard(block)
+
+    def _take_chain(self, session: int, chain: list[int]) -> None:
+        """Take over the blocks of an epoch that were begun since the checkpoint, as far as each
+        goes on where the one before it ends."""
+        row = self._index.rows[session]
         for block in chain:
-            words = words_of(block)
-            if block == row["block"]:
-                continue
+            words = self._index.words_of(block)
             is_next = words[2] == row["next_out"] and words[3] == row["block"]
             if not is_next:
-                # Its predecessor was lost: nothing of it was ever sent.
+                # Its predecessor was lost, or cut: nothing of it was ever sent.
                 self._discard(block)
                 continue
             if row["block"] < 0:
                 row["first_block"], row["epoch_ms"] = block, words[5]
             row["block"] = block
-            if not self._take_block(session, block):
-                break
-        for left in chains.values():
-            for block in left:
-                self._discard(block)
+            self._take_block(session, block)
 
     def _discard(self, block: int) -> None:
         self._index.blocks[block * BLOCK_WORDS] = 0
 
-    def _take_block(self, session: int, block: int) -> bool:
-        """Take over a block's entries from next_out on; return False where they are not all
-        whole."""
+    def _take_block(self, session: int, block: int) -> None:
+        """Take over a block's entries from next_out on, as far as they are whole."""
         index = self._index
         row, words = index.rows[session], index.words_of(block)
         begin = int(row["next_out"]) - int(words[2])
@@ -347,7 +350,7 @@ class GatewayRecovery:
         if block * BLOCK_WORDS * 8 < index.index_file.first_byte:
             # It was full, or given up, before the checkpoint.
             row["entries"] = BLOCK_ENTRIES
-            return True
+            return
         if begin < 0:
             # The block begins above the number that the session had reached.
             raise self._damaged(block)
@@ -359,6 +362,7 @@ class GatewayRecovery:
                 stop = entry
                 break
             self._has_stored[session] = True
+            self._told.add((session, int(words[1]), stored.answers))
             index.stored_end = max(index.stored_end, stored.end)
             entry += 1
         if stop < end:
@@ -375,7 +379,6 @@ class GatewayRecovery:
         self._found += max(stop - begin, 0)
         row["next_out"] = int(words[2]) + stop
         row["entries"] = stop
-        return stop == end
 
     # --- the reports ------------------------------------------------------------------------------
 
@@ -451,15 +454,16 @@ class GatewayRecovery:
         """Take a report that the kernel leaves to Python."""
         row, index = self._row[0].copy(), self._index
         session, number = int(row["session"]), int(row["inbound_seq"])
-        if int(row["epoch"]) != int(index.rows[session]["epoch"]) and number:
+        epoch, kind = int(row["epoch"]), int(row["kind"])
+        is_of_before = epoch != int(index.rows[session]["epoch"])
+        if is_of_before and kind >= ReportKind.DUPLICATE:
             return
-        kind = int(row["kind"])
         source = shard << SHARD_SHIFT | position
         if kind == ReportKind.DUPLICATE:
             self._duplicates[session].add(number)
         elif kind > ReportKind.DUPLICATE:
             self._rows[session, number].append(found_row(shard, source, row))
-        elif position >= numbered and not self._is_told(session, number):
+        elif position >= numbered and not self._is_told(session, epoch, number):
             account = int(row["account"])
             now_ms = self._gateway.now_ms()
             if position > self._last[shard, session]:
@@ -482,12 +486,12 @@ class GatewayRecovery:
                     )
                 )
 
-    def _is_told(self, session: int, number: int) -> bool:
-        """Tell whether a stored message answers a session's message."""
-        if session not in self._listed:
-            self._listed.add(session)
-            self._list_answers(session)
-        return (session, number) in self._stored
+    def _is_told(self, session: int, epoch: int, number: int) -> bool:
+        """Tell whether a stored message since the checkpoint answers a session's message."""
+        # To a session that was reset meanwhile it is told as what answers none.
+        now = int(self._index.rows[session]["epoch"])
+        told = self._told
+        return (session, epoch, number) in told or (epoch != now and (session, now, 0) in told)
 
     # --- answers ----------------------------------------------------------------------------------
 

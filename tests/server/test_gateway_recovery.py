@@ -248,6 +248,24 @@ def keep_rings(run: Run, alone: GatewayAlone) -> None:
     alone.gateway.routes.published[:] = tails
 
 
+def recover(run: Run, folder: Path) -> Run:
+    """Have a gateway recover; now and then it dies just before its checkpoint, and another one
+    does."""
+    if run.chooser.random() < 0.3:
+        run.gateway.write_checkpoint = lambda: None  # type: ignore[method-assign]
+        run.gateway.recover()
+        before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+        again = crash(run, folder)
+        run.alone.close()
+        run = Run(again, run.model, run.chooser)
+        run.gateway.recover()
+        check_sent(run, before)
+        assert before == {session: run.sources(session) for session in (*CLIENTS, COPY)}
+        return run
+    run.gateway.recover()
+    return run
+
+
 def check_sent(run: Run, before: dict[int, list[int]]) -> None:
     """Every report was numbered once for each who sees it; no number has another meaning."""
     for session in (*CLIENTS, COPY):
@@ -314,7 +332,7 @@ def test_whenever_it_dies_all_is_answered_once(tmp_path: Path, seed: int, rings_
         run = Run(alone, run.model, chooser)
         for shard in range(SHARDS):
             run.answer(shard)
-        run.gateway.recover()
+        run = recover(run, tmp_path / f"{life}a")
         check_sent(run, before)
         if chooser.random() < 0.3:
             # It dies again before anybody has come back.
@@ -377,7 +395,7 @@ def test_a_kill_between_two_stores_of_the_index(tmp_path: Path, seed: int):
         run = Run(alone, run.model, chooser)
         run.places = places
         tear(run, appends, before)
-        run.gateway.recover()
+        run = recover(run, tmp_path / f"{life}a")
         check_sent(run, before)
         come_back(run)
         check_sent(run, before)
@@ -423,7 +441,7 @@ def test_a_power_cut_takes_nothing_that_was_released(tmp_path: Path, seed: int):
         alone = cut_power(run, tmp_path / str(life))
         run.alone.close()
         run = Run(alone, run.model, chooser)
-        run.gateway.recover()
+        run = recover(run, tmp_path / f"{life}a")
         check_sent(run, released)
         come_back(run)
         check_sent(run, released)
@@ -578,3 +596,30 @@ def test_a_disk_without_room_holds_reports_back_until_there_is_some(
     assert index.has_room
     check_sent(run, {session: [] for session in (*CLIENTS, COPY)})
     alone.close()
+
+
+def test_what_was_sent_before_a_reset_is_not_sent_again_behind_it(tmp_path: Path):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(6))
+    trade = REPORT | {"inbound_seq": 0, "kind": ReportKind.TRADE}
+    run.gateway.write_checkpoint()
+    for shard in range(SHARDS):
+        run.write(shard, trade | {"session": FIX, "epoch": 1})
+    run.gateway.drain()
+    assert len(run.sources(FIX)) == SHARDS
+    # Two resets, and the latest of the reports is not numbered yet.
+    run.reset(FIX)
+    run.write(0, trade | {"session": FIX, "epoch": 1})
+    run.gateway.drain()
+    assert len(run.sources(FIX)) == 1
+    run.reset(FIX)
+    run.write(1, trade | {"session": FIX, "epoch": 1})
+    before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+    alone = crash(run, tmp_path / "1")
+    run.alone.close()
+    run = Run(alone, run.model, run.chooser)
+    run.gateway.recover()
+    check_sent(run, before)
+    assert int(run.gateway.index.rows[FIX]["epoch"]) == run.model.epoch[FIX] == 3
+    (source,) = run.sources(FIX)
+    assert source >> 48 == 1
+    run.alone.close()
