@@ -129,14 +129,14 @@ class CheckpointFile:
 
     Attributes:
         presence: int64 (sessions), stored in place.
+        made: number of the latest checkpoint of which there is an image.
+        stored: number of the latest one that was written.
     """
 
     def __init__(self, path: Path, sessions: int, shards: int) -> None:
         self.path = path
         self._sessions, self._shards = sessions, shards
         self._first_slot, self._slot_bytes = _places(sessions, shards)
-        self._number = 0
-        self._latest: Checkpoint | None = None
         old = _Old.read(path)
         if old is None or old.sizes != (sessions, shards, self._first_slot, self._slot_bytes):
             self._make(old)
@@ -145,7 +145,9 @@ class CheckpointFile:
         self.presence: NDArray[np.int64] = np.frombuffer(self._map, np.int64, sessions, _PAGE)
         made = _Old.read(path)
         assert made is not None
-        self._number, self._latest = made.latest()
+        self.made, self._latest = made.latest()
+        self.stored = self.made
+        self._slot = made.newest_slot()
 
     def _make(self, old: "_Old | None") -> None:
         """Write the file with room for the sessions and shards of today, and the latest checkpoint
@@ -183,8 +185,8 @@ class CheckpointFile:
 
     def image(self, checkpoint: Checkpoint) -> bytes:
         """Return a checkpoint as `write` takes it; they are to be written in this order."""
-        self._number += 1
-        return self._image(checkpoint, self._number)
+        self.made += 1
+        return self._image(checkpoint, self.made)
 
     def _image(self, checkpoint: Checkpoint, number: int) -> bytes:
         used = np.flatnonzero(checkpoint.rows["epoch"])
@@ -200,20 +202,18 @@ class CheckpointFile:
         return zlib.crc32(body).to_bytes(8, "little") + body
 
     def write(self, image: bytes) -> None:
-        """Write a checkpoint over the last but one.
+        """Write a checkpoint, and not over the latest one that was written.
 
         Raises:
-            OSError: it is not there, but the one before is; an image that is made now goes to the
-                same place.
+            OSError: it is not there, but the one before is; the next one goes to the same place.
         """
-        number = int.from_bytes(image[8:16], "little")
-        offset = self._first_slot + number % 2 * self._slot_bytes
-        try:
-            if os.pwrite(self._fd, image, offset) != len(image):
-                raise OSError(f"{self.path.name}: a checkpoint was not written whole")
-        except OSError:
-            self._number = number - 1
-            raise
+        slot = 1 - self._slot
+        offset = self._first_slot + slot * self._slot_bytes
+        if os.pwrite(self._fd, image, offset) != len(image):
+            raise OSError(f"{self.path.name}: a checkpoint was not written whole")
+        # Not by its number: some are never written, since another one came before it was their turn.
+        self._slot = slot
+        self.stored = int.from_bytes(image[8:16], "little")
 
     def sync(self) -> None:
         """Have everything on the disk."""
@@ -281,6 +281,11 @@ class _Old:
         """Return the number and content of the newest slot that is whole; (0, None) without."""
         found = [slot for slot in map(self._parse, self.slots) if slot is not None]
         return max(found, key=lambda slot: slot[0], default=(0, None))
+
+    def newest_slot(self) -> int:
+        """Return which slot holds the newest checkpoint; the second where there is none."""
+        first, second = (self._parse(slot) for slot in self.slots)
+        return int(first is None or (second is not None and second[0] > first[0]))
 
     def _parse(self, slot: bytes) -> tuple[int, Checkpoint] | None:
         sessions, shards = self.sizes[:2]

@@ -9,9 +9,10 @@ import bisect
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from openoutcry.engine.state import GatewayWord, ProcessStatus
 from openoutcry.server.retention import Retention
@@ -28,7 +29,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_LOOK_NS = 5_000_000_000
+_LOOK_NS = 2_500_000_000
+
+
+class _Needed(NamedTuple):
+    """From which byte on files are needed, as found out behind a checkpoint."""
+
+    checkpoint: int
+    #: By shard.
+    reports: NDArray[np.int64]
+    index: int
+    messages: int
 
 
 class Retainer:
@@ -41,6 +52,7 @@ class Retainer:
         self._retention = Retention(gateway.config, data_dir)
         self._thread = ThreadPoolExecutor(1, "retention")
         self._looked_ns = 0
+        self._found: _Needed | None = None
 
     def poll(self) -> None:
         """Look at what is needed, every few seconds; the latest checkpoint counts, too."""
@@ -56,26 +68,39 @@ class Retainer:
             log.error("what sessions may be sent again cannot be looked up: %s", error)
 
     def look(self) -> None:
-        """Publish which bytes of the report logs are needed, and release segments of our own."""
+        """Publish which bytes of the report logs are needed, and release segments of our own.
+
+        What is found out now counts at a later look: a gateway that comes after this one begins
+        with the latest checkpoint, or the one before it, and needs what these name.
+        """
+        gateway, found = self._gateway, self._found
+        if found is not None:
+            if gateway.checkpoints.stored < found.checkpoint + 2:
+                return
+            gateway.memory.retain[gateway.number] = found.reports
+            self._release("index", gateway.index.index_file.segment_bytes, found.index)
+            self._release("messages", gateway.index.message_file.segment_bytes, found.messages)
+        self._found = self._find()
+
+    def _find(self) -> "_Needed":
+        """Return what is needed from now on, and forget all else."""
         gateway, index = self._gateway, self._gateway.index
-        needed = gateway.positions.copy()
+        reports = gateway.positions.copy()
         for shard, (_, source) in index.answers.oldest_rows().items():
-            needed[shard] = min(needed[shard], source & (1 << 48) - 1)
+            reports[shard] = min(reports[shard], source & (1 << 48) - 1)
         block = self._oldest_block()
         head = self._head_of(block)
         if head is not None:
-            needed = np.minimum(needed, head[1])
-        # One look late: what the checkpoint before this one names is there until then.
-        gateway.memory.retain[gateway.number] = needed
+            reports = np.minimum(reports, head[1])
+        checkpoint = gateway.checkpoints.made
         if head is None or self._is_kept:
-            return
+            return _Needed(checkpoint, reports, 0, 0)
         first = block - block % int(index.allocator[SEGMENT_BLOCKS])
         if self._limit is not None:
             for session in np.flatnonzero(index.rows["block"] >= 0).tolist():
                 if index.rows[session]["first_block"] < first:
                     index.forget_before(session, first)
-        self._release("index", index.index_file.segment_bytes, first * BLOCK_BYTES)
-        self._release("messages", index.message_file.segment_bytes, head[0])
+        return _Needed(checkpoint, reports, first * BLOCK_BYTES, head[0])
 
     def _release(self, kind: str, segment_bytes: int, needed_from: int) -> None:
         series = f"gateway-{self._gateway.number}-{kind}"

@@ -101,6 +101,29 @@ def test_checkpoints_that_cannot_be_written_leave_the_one_before(
     assert found.next_block == 6
 
 
+def test_a_checkpoint_that_is_never_written_leaves_the_slots_in_turn(tmp_path: Path):
+    path = tmp_path / "gateway-0-checkpoint"
+    file = CheckpointFile(path, SESSIONS, SHARDS)
+    # While the one before is on its way to the disk, a later one takes the place of the second.
+    for number in range(1, 6):
+        file.image(made(number))
+        file.write(file.image(made(number)))
+        assert file.stored == file.made == 2 * number
+    whole = path.read_bytes()
+    write(file, 6)
+    file.close()
+    found = latest(path)
+    assert found is not None
+    assert found.next_block == 6
+    # Whichever of the two is torn, the other one is there.
+    torn = path.read_bytes()
+    at = next(n for n in range(4096, len(torn)) if torn[n] != whole[n])
+    path.write_bytes(torn[:at] + bytes(64) + torn[at + 64 :])
+    found = latest(path)
+    assert found is not None
+    assert found.next_block == 5
+
+
 def test_more_sessions_find_room_and_everything_is_kept(tmp_path: Path):
     path = tmp_path / "gateway-0-checkpoint"
     file = CheckpointFile(path, SESSIONS, SHARDS)

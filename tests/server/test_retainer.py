@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.gateway_alone import GatewayAlone
 
 from openoutcry.engine.enums import OrderStatus, ReportKind
@@ -45,6 +46,14 @@ def made(folder: Path, **options: Any) -> tuple[GatewayAlone, Retainer]:
     return alone, retainer
 
 
+def look(retainer: Retainer, alone: GatewayAlone) -> None:
+    """Have it look twice, with checkpoints between."""
+    retainer.look()
+    for _ in range(2):
+        alone.gateway.write_checkpoint()
+    retainer.look()
+
+
 def names(folder: Path, kind: str) -> list[int]:
     return sorted(int(path.stem[-8:]) for path in folder.glob(f"gateway-0-{kind}-*.seg"))
 
@@ -54,7 +63,7 @@ def test_a_session_that_was_sent_little_long_ago_holds_everything(tmp_path: Path
     report(alone, QUIET, 3)
     report(alone, BUSY, 9_000)
     before = names(tmp_path, "index")
-    retainer.look()
+    look(retainer, alone)
     assert alone.gateway.memory.retain[0].tolist() == [FIRST_BYTE] * 2
     retainer.close()
     assert names(tmp_path, "index") == before
@@ -67,7 +76,7 @@ def test_a_reset_lets_go_of_what_came_before(tmp_path: Path):
     report(alone, BUSY, 9_000)
     alone.gateway.index.rows[BUSY]["next_in"] = 2
     alone.gateway.index.reset(BUSY, 9)
-    retainer.look()
+    look(retainer, alone)
     retained = alone.gateway.memory.retain[0]
     assert (retained > 100_000).all()
     assert (retained <= alone.gateway.positions).all()
@@ -82,7 +91,7 @@ def test_a_reset_lets_go_of_what_came_before(tmp_path: Path):
 def test_only_the_last_messages_are_kept_where_that_is_configured(tmp_path: Path):
     alone, retainer = made(tmp_path, segments="delete", resend_messages=1000)
     report(alone, BUSY, 9_000)
-    retainer.look()
+    look(retainer, alone)
     retainer._thread.shutdown(wait=True)
     index, row = alone.gateway.index, alone.gateway.index.rows[BUSY]
     oldest = int(row["oldest_out"])
@@ -119,8 +128,43 @@ def test_only_the_last_messages_are_kept_where_that_is_configured(tmp_path: Path
 def test_everything_stays_where_segments_are_kept(tmp_path: Path):
     alone, retainer = made(tmp_path, segments="keep", resend_messages=10)
     report(alone, BUSY, 5_000)
-    retainer.look()
+    look(retainer, alone)
     retainer._thread.shutdown(wait=True)
     assert names(tmp_path, "index")[0] == 0
     assert int(alone.gateway.index.rows[BUSY]["oldest_out"]) == 1
     alone.close()
+
+
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_what_the_latest_checkpoint_names_is_kept(tmp_path: Path, is_reset: bool):
+    alone, retainer = made(tmp_path, segments="delete", resend_messages=1000)
+    report(alone, BUSY, 9_000)
+    alone.gateway.index.rows[BUSY]["next_in"] = 2
+    alone.gateway.write_checkpoint()
+    last = int(alone.gateway.index.rows[BUSY]["next_out"]) - 1
+    if is_reset:
+        alone.gateway.index.reset(BUSY, 9)
+        last = 0
+    retainer.look()
+    path = tmp_path / "gateway-0-checkpoint"
+    before = path.read_bytes()
+    retainer.look()
+    # One more does not suffice: it may be torn.
+    alone.gateway.write_checkpoint()
+    retainer.look()
+    retainer._thread.shutdown(wait=True)
+    assert names(tmp_path, "index")[0] == 0
+    # It dies: all is there that the checkpoint before this one tells of.
+    ends = alone.ends()
+    assert alone.gateway.memory.retain[0].tolist() == [0, 0]
+    alone.close()
+    path.write_bytes(before)
+    again = GatewayAlone(tmp_path, 2, SESSIONS, ends=ends)
+    again.gateway.recover()
+    row = again.gateway.index.rows[BUSY]
+    assert int(row["next_out"]) == last + 1
+    runs = list(SentMessages(again.gateway, BUSY).runs(1, last, lambda _, frame: frame))
+    if not is_reset:
+        assert runs[-1][1] == last
+        assert runs[-1][2] is not None
+    again.close()
