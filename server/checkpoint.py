@@ -211,7 +211,7 @@ class CheckpointFile:
         offset = self._first_slot + slot * self._slot_bytes
         if os.pwrite(self._fd, image, offset) != len(image):
             raise OSError(f"{self.path.name}: a checkpoint was not written whole")
-        # Not by its number: some are never written, since another one came before it was their turn.
+        # Not by its number: one is never written where a later one came before it was its turn.
         self._slot = slot
         self.stored = int.from_bytes(image[8:16], "little")
 

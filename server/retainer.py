@@ -38,7 +38,7 @@ class _Needed(NamedTuple):
     checkpoint: int
     #: By shard.
     reports: NDArray[np.int64]
-    index: int
+    blocks: int
     messages: int
 
 
@@ -78,7 +78,7 @@ class Retainer:
             if gateway.checkpoints.stored < found.checkpoint + 2:
                 return
             gateway.memory.retain[gateway.number] = found.reports
-            self._release("index", gateway.index.index_file.segment_bytes, found.index)
+            self._release("index", gateway.index.index_file.segment_bytes, found.blocks)
             self._release("messages", gateway.index.message_file.segment_bytes, found.messages)
         self._found = self._find()
 
