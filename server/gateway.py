@@ -151,6 +151,7 @@ class Gateway:
         self.gate: Gate | None = None
         self._captured_ns = 0
         self._has_checkpoint_failed = False
+        self._is_presence_noted = False
         self.registry = SessionRegistry(config, self.index.rows, self.directory, gateway=number)
         registry = self.registry
         self.profiles = Profiles(
@@ -503,6 +504,21 @@ class Gateway:
     def note_presence(self, session: int, word: int) -> None:
         """Note who is there, for a gateway that comes after this one; see `checkpoint`."""
         self.checkpoints.presence[session] = word
+        self._is_presence_noted = True
+
+    def sync_noted(self) -> None:
+        """Bring to the disk what was noted so far, in the gate's thread: the index, the stored
+        messages, and who is there. Whoever is told that he is logged on counts as such behind a
+        power cut.
+
+        Raises:
+            OSError: it may not be there; that is final.
+        """
+        self.index.sync()
+        if self._is_presence_noted:
+            # Before the sync: what is noted from now on is for the next one.
+            self._is_presence_noted = False
+            self.checkpoints.sync()
 
     def _write_out(self) -> None:
         for row in np.flatnonzero(self._out_used).tolist():
@@ -531,7 +547,7 @@ class Gateway:
         self.loop = asyncio.get_running_loop()
         if self.config.log.durability == "power":
             self.gate = Gate(
-                self.index.sync,
+                self.sync_noted,
                 self._store_checkpoint,
                 self.loop.call_soon_threadsafe,
                 cores=cores,

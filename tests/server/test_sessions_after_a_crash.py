@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.fix_desk import Loop
 from support.gateway_alone import NOW_MS, FakeConnection, GatewayAlone, frames_of
@@ -20,6 +21,7 @@ from openoutcry.protocol.fix.enums import SessionStatus
 from openoutcry.protocol.fix.message import Message, parse
 from openoutcry.protocol.fix.stamps import format_utc_ms
 from openoutcry.protocol.fix.store import seal
+from openoutcry.server import durable
 from openoutcry.server.binary_gateway import BinaryLink
 from openoutcry.server.checkpoint import CONNECTED
 from openoutcry.server.fix_gateway import FixSession
@@ -323,6 +325,30 @@ def test_orders_of_a_client_that_was_there_are_canceled_after_the_grace_time(ven
     venue.die()
     venue.gateway.departures.poll(NOW_MS + 10**6)
     assert venue.commands() == []
+
+
+def test_who_is_there_is_on_the_disk_before_he_is_told_so(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+):
+    """Under `durability: power`: a client's orders are canceled, whenever the power goes."""
+    found: list[int] = []
+
+    def note(event: str, path: Path) -> None:
+        if event == durable.SYNC and path.name == "gateway-0-checkpoint":
+            found.append(int(np.frombuffer(path.read_bytes()[4096:8192], np.int64)[A]))
+
+    monkeypatch.setattr(durable, "observer", note)
+    client = Client(venue, "A")
+    client.log_on()
+    venue.gateway.sync_noted()
+    assert found == [CONNECTED]
+    client.send(new(2))
+    venue.gateway.sync_noted()
+    assert found == [CONNECTED]
+    client.session.detach()
+    venue.gateway.sync_noted()
+    flags = CommandFlag.CONNECTION_LOST | CommandFlag.KEEP_GTC
+    assert found == [CONNECTED, (NOW_MS + 5_000) << 8 | flags]
 
 
 def test_a_client_that_logged_out_before_keeps_its_orders(venue: Venue):
