@@ -423,8 +423,9 @@ class SessionIndex:
             self._synced = reached
 
     def _stand(self) -> "_Stand":
-        # In this order: a block that a session begins meanwhile is below the next one.
-        blocks, entries = self.rows["block"].copy(), self.rows["entries"].copy()
+        # In this order, for the loop goes on meanwhile: a session that is in the block in which it
+        # was has entries of that block, and a block that it has begun is below the next one.
+        entries, blocks = self.rows["entries"].copy(), self.rows["block"].copy()
         return _Stand(blocks, entries, int(self.allocator[NEXT_BLOCK]))
 
     def _changed_segments(self) -> list[int]:

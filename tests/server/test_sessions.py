@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -115,6 +116,53 @@ def test_a_sync_is_for_every_segment_that_changed_and_no_other(
     assert sync() == [0, 3]
     assert sync() == [3]
     assert sync() == []
+
+
+def test_a_sync_misses_no_block_that_is_filled_while_it_looks(
+    index: SessionIndex, monkeypatch: pytest.MonkeyPatch
+):
+    synced: list[str] = []
+
+    def note(event: str, path: Path) -> None:
+        if event == durable.SYNC and "index" in path.name:
+            synced.append(path.stem[-8:])
+
+    def send(session: int, count: int) -> None:
+        for _ in range(count):
+            number = int(index.rows[session]["next_out"])
+            index.append(session, number, 5, 9)
+            index.rows[session]["next_out"] = number + 1
+
+    class Rows:
+        """The rows, with a session that is sent much between two looks at them."""
+
+        def __init__(self) -> None:
+            self.rows = index.rows
+            self.is_first = True
+
+        def __getitem__(self, name: Any) -> Any:
+            found = self.rows[name].copy()
+            if self.is_first:
+                self.is_first, index.rows = False, self.rows
+                send(1, 5)
+                index.rows = self  # type: ignore[assignment]
+            return found
+
+    monkeypatch.setattr(durable, "observer", note)
+    segment = int(index.allocator[SEGMENT_BLOCKS]) * BLOCK_ENTRIES
+    send(1, 5)
+    # Another one's blocks come between.
+    send(2, segment)
+    for _ in range(3):
+        index.sync()
+    rows = index.rows
+    send(1, BLOCK_ENTRIES - 5)
+    synced.clear()
+    index.rows = Rows()  # type: ignore[assignment]
+    index.sync()
+    index.rows = rows
+    assert int(rows[1]["entries"]) == 5
+    assert [int(name) for name in synced] == [0, 1]
 
 
 def test_a_reset_begins_anew_and_forgets_what_was_sent(index: SessionIndex):
