@@ -7,9 +7,10 @@ an ExecID, an answer to every request, quantities that add up, both sides of eac
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 
+import msgspec
 from crash.record import Entry
 from crash.wire import (
     Received,
@@ -39,6 +40,8 @@ _ANSWERS = {
 }
 #: Versions without SecondaryExecID(527).
 _NAMELESS = {"FIX40", "FIX41", "FIX42"}
+#: What is added to a session's numbers at each reset, so that none has two meanings.
+EPOCH = 1 << 32
 #: More findings than this are not worth reading.
 _FINDINGS_MAX = 50
 
@@ -94,8 +97,22 @@ class Session:
     binary_frames: BinaryFrames = field(default_factory=lambda: BinaryFrames(1 << 20))
     #: Reports that there were at `expect_resend`, and have not come again since.
     not_again: set[int] = field(default_factory=set)
+    #: What lies below the numbers of the epoch: a multiple of EPOCH. `decoding` is ahead of it.
+    base: int = 0
+    decoding: int = 0
     connections: int = 0
     repeated: int = 0
+
+
+def _moved(received: Received, base: int) -> Received:
+    """Return a message with numbers that no other epoch has."""
+    if not base:
+        return received
+    report = received.report
+    if report is not None:
+        report = msgspec.structs.replace(report, number=report.number + base)
+    fills_to = received.fills_to and received.fills_to + base
+    return replace(received, number=received.number + base, report=report, fills_to=fills_to)
 
 
 class Checker:
@@ -174,7 +191,8 @@ class Checker:
                         else read_fix_request(entry.data, self.symbols)
                     )
                     if request is not None:
-                        yield session.name, request
+                        number = request.number + session.decoding
+                        yield session.name, msgspec.structs.replace(request, number=number)
                 case "came" if session.is_binary:
                     session.binary_frames.receive_data(entry.data)
                     for payload in session.binary_frames.payloads():
@@ -186,7 +204,10 @@ class Checker:
                         if frame is None:
                             self._find(f"{session.name} got garbled bytes")
                         else:
-                            yield session.name, read_fix(frame, self.symbols)
+                            received = read_fix(frame, self.symbols)
+                            if received.resets:
+                                session.decoding += EPOCH
+                            yield session.name, _moved(received, session.decoding)
 
     def take_all(self, happened: Iterable[tuple[str, Request | Received]]) -> None:
         """Take requests and messages; then follow what they tell of orders."""
@@ -204,6 +225,7 @@ class Checker:
     def take(self, session: Session, received: Received) -> None:
         """Take the arrival of a numbered message."""
         number = received.number
+        session.base = max(session.base, number - number % EPOCH)
         if received.fills_to:
             self._take_gap_fill(session, number, received.fills_to)
             return
@@ -249,7 +271,11 @@ class Checker:
         """Begin to watch that every report comes again; return how many there are."""
         for session in self.sessions.values():
             reports = session.reports.items()
-            session.not_again = {number for number, each in reports if not each.is_of_session}
+            session.not_again = {
+                number
+                for number, each in reports
+                if number > session.base and not each.is_of_session
+            }
         return sum(len(session.not_again) for session in self.sessions.values())
 
     def not_resent(self) -> dict[str, list[int]]:
@@ -266,7 +292,14 @@ class Checker:
             if number in session.reports:
                 self._take_report(session, session.reports[number])
             elif number not in session.administrative:
-                return
+                if number > session.base:
+                    return
+                # Clients reset at rest: all that was sent before has come.
+                later = [n for n in session.reports if number < n < session.base]
+                if later:
+                    text = f"{session.name} had not got {number} when it reset"
+                    self._find(f"{text}, but {min(later)}", lost=1)
+                number = session.base
             session.followed_to = number + 1
 
     def _take_report(self, session: Session, report: Report) -> None:

@@ -56,6 +56,8 @@ _LOADED = [
 ]
 #: How a whole venue comes to its end before it is started again.
 RESTARTS = ("supervisor", "everything", "twice", "container", "stalled", "point", "stop")
+#: Sessions that begin their numbers anew now and then.
+RESETTING = ("FIRM42", "FIRM44", "FIX50", "COPY")
 #: Logs of more commands are not executed by the oracle, which takes 50 us each.
 _ORACLE_COMMANDS = 60_000
 
@@ -136,6 +138,23 @@ class Kills:
             self.venue.await_change(before)
 
         self._kill(names, harm, " twice")
+
+    def kill_after_reset(self, *names: str) -> None:
+        """Kill processes right after a session's numbers began anew, or a little later."""
+        session = self.rng.choice(RESETTING)
+
+        def harm() -> None:
+            self.venue.reset(session)
+            self.counts["resets of a session's numbers"] += 1
+            if self.rng.random() < 0.5:
+                self.venue.trade()
+                time.sleep(self.rng.random() * 0.3)
+            before = {name: self.venue.pid(name) for name in names}
+            for name in names:
+                self.venue.send_signal(name, signal.SIGKILL)
+            self.venue.await_change(before)
+
+        self._kill(names, harm, " after a reset")
 
     def kill_beside(self, name: str, still: str) -> None:
         """Kill a process while another stands still, so that much is under way between them."""
@@ -311,7 +330,7 @@ class Kills:
         gateway = f"gateway-{rng.randrange(venue.gateways)}"
         follower = f"follower-{rng.randrange(venue.shards)}"
         any_of = rng.choice([shard, gateway, follower])
-        match rng.choices(range(10), [17, 17, 5, 4, 12, 5, 9, 8, 7, 16])[0]:
+        match rng.choices(range(11), [16, 16, 4, 3, 11, 5, 8, 8, 6, 8, 15])[0]:
             case 0:
                 self.kill(shard)
             case 1:
@@ -329,6 +348,8 @@ class Kills:
             case 7:
                 self.kill_beside(*rng.choice([(gateway, shard), (shard, gateway)]))
             case 8:
+                self.kill_after_reset(*rng.choice([(gateway,), (shard,), (shard, gateway)]))
+            case 9:
                 self.pause(any_of, rng.choice([0.3, 1.0, _HANG_S + 1]))
             case _:
                 self.restart(rng.choice(RESTARTS))

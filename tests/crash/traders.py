@@ -4,9 +4,10 @@
 
 PLAN is JSON (`Plan`). Each session trades by itself: it keeps a few requests under way, connects
 again when its connection breaks, has missed reports resent, and sends again what the venue has not
-got. Orders come as lines of JSON on stdin (`{"do": "run"}`, rest, resend, stop), one answer a line
-on stdout; `rest` answers when every request is answered and nothing more comes, or says who waits;
-`resend` has every session ask for all that it ever got.
+got. Orders come as lines of JSON on stdin (`{"do": "run"}`, rest, reset, resend, stop), one answer
+a line on stdout; `rest` answers when every request is answered and nothing more comes, or says who
+waits; `resend` has every session ask for all that it ever got; `reset` begins a session's numbers
+anew.
 """
 
 import asyncio
@@ -461,6 +462,10 @@ async def main(plan: Plan) -> None:
         elif order["do"] == "resend":
             for trader in traders:
                 trader.ask_resend()
+        elif order["do"] == "reset":
+            (trader,) = (each for each in traders if each.name == order["session"])
+            assert isinstance(trader, FixTrader)
+            await trader.client.reset_numbers()
         elif order["do"] == "rest":
             timeout_s = order["timeout_s"]
             found = await asyncio.gather(*(t.come_to_rest(timeout_s) for t in traders))

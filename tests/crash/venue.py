@@ -134,6 +134,10 @@ class Clients:
         if answer["waits"]:
             raise CrashError(f"not answered within {timeout_s} s: {answer['waits']}")
 
+    def reset(self, session: str) -> None:
+        """Have a session of FIX begin its numbers anew; all must be at rest."""
+        self.tell("reset", session=session)
+
     def resend(self) -> None:
         """Have them ask for all reports again."""
         self.tell("resend")
@@ -246,6 +250,20 @@ class CrashVenue:
         self.look()
         self.checker.check_rest()
         self.raise_findings()
+
+    def reset(self, session: str) -> None:
+        """Bring all to rest, and have a session's numbers begin anew."""
+        assert self.clients is not None
+        self.clients.rest()
+        self.look()
+        before = self.checker.sessions[session].base
+        self.clients.reset(session)
+
+        def is_done() -> bool:
+            self.look()
+            return self.checker.sessions[session].base > before
+
+        self.wait(is_done, f"{session} was not reset")
 
     def look(self) -> None:
         """Read what is new in the record."""

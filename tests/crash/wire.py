@@ -130,6 +130,8 @@ class Received:
     first_sent: bytes
     #: A gap fill: the number up to which (not including) nothing comes; else 0.
     fills_to: int
+    #: The Logon with which both sides' numbers begin anew.
+    resets: bool = False
 
 
 def identifier(letter: str, value: int) -> str:
@@ -163,6 +165,7 @@ def read_fix(frame: bytes, symbols: Mapping[str, Units]) -> Received:
         message.get(52) or b"",
         message.get(122) or b"",
         fills_to,
+        message.msg_type == "A" and message.get(141) == b"Y",
     )
 
 
