@@ -134,6 +134,11 @@ class Answers:
             for row in rows:
                 self.note_row(session, number, row)
 
+    def note_late(self, session: int, number: int, row: FoundRow) -> None:
+        """Note a report that a shard had still to make when the recovery went on without it."""
+        self._rows.setdefault((session, number), []).append(row)
+        self.note_row(session, number, row)
+
     def parts_sent(self, session: int, number: int) -> int:
         """Return how many messages of an answer the client has: they are not made again."""
         return self._parts.get((session, number), 0)

@@ -146,7 +146,7 @@ class MassRequests:
             self._gateway.index.rows[session.number]["python_statuses"] += 1
             self._ask(_Request(session, message, {shard}), row)
             return True
-        self._orders.check_shard(shard, number)
+        self._orders.check_shard(shard, number, comes_again=message.get(43) == b"Y")
         order_id = order_id_of(message.get(37) or b"")
         if order_id is None:
             raise Declined(RejectReason.UNKNOWN_ORDER, "unknown order")
@@ -176,13 +176,13 @@ class MassRequests:
         name = message.get(55)
         if scope == _ALL_ORDERS and name is None:
             row["symbol"] = -1
-            return row, self._check_shards(range(len(self._gateway.config.shards)))
+            return row, self._check_shards(message, range(len(self._gateway.config.shards)))
         if scope == _OF_SECURITY and name is not None:
             number = self._gateway.symbols.numbers.get(name)
             if number is None:
                 raise _Refused(_NO_SECURITY, RejectReason.UNKNOWN_SYMBOL, "unknown symbol")
             row["symbol"] = number
-            return row, self._check_shards((self._gateway.config.shard_of(number),))
+            return row, self._check_shards(message, (self._gateway.config.shard_of(number),))
         text = "the type of the request must be 1, with Symbol(55), or 7, without"
         code = _NOT_SUPPORTED
         if scope == _OF_SECURITY:
@@ -191,10 +191,11 @@ class MassRequests:
             code = _NO_TRADING_SESSION
         raise _Refused(code, RejectReason.UNSUPPORTED_ORDER_TYPE, text)
 
-    def _check_shards(self, shards: Sequence[int]) -> Sequence[int]:
-        """Return shards if all of them take requests; raise _Refused."""
-        if any(map(self._orders.is_down, shards)):
-            down = {shard for shard in shards if self._orders.is_down(shard)}
+    def _check_shards(self, message: Message, shards: Sequence[int]) -> Sequence[int]:
+        """Return shards if all of them take a request; raise _Refused."""
+        again = message.get(43) == b"Y"
+        down = {s for s in shards if self._orders.may_decline(s, comes_again=again)}
+        if down:
             config = self._gateway.config
             names = [
                 symbol.name
@@ -254,9 +255,16 @@ class MassRequests:
                 self._gateway.index.rows[session]["python_statuses"] -= 1
                 self._note_end(request)
             return
-        if request is None or shard not in request.shards:
-            return
         found = found_row(shard, source, row)
+        if request is None:
+            rows = self._gateway.index.rows[session]
+            is_awaited = row["epoch"] == rows["epoch"] and number >= rows["next_in"]
+            if shard in self._gateway.unsettled and is_awaited:
+                # Its client will ask again, and the shard will pass over that.
+                self._gateway.index.answers.note_late(session, number, found)
+            return
+        if shard not in request.shards:
+            return
         if self._is_owed(request):
             self._gateway.index.answers.note_row(session, number, found)
         self._take_found(request, found)

@@ -89,7 +89,7 @@ class FixOrders:
         number = self.symbol(message)
         symbol = self._gateway.symbols.definitions[number]
         shard = self._gateway.config.shard_of(number)
-        self._orders.check_shard(shard, number)
+        self._orders.check_shard(shard, number, comes_again=message.get(43) == b"Y")
         row["symbol"] = number
         base = self._orders.account(message.get(1) or b"")
         row["account"] = self._variants.number(session, base, message, was_held=was_held)
@@ -123,7 +123,7 @@ class FixOrders:
         if kind not in {CommandKind.CANCEL, CommandKind.REPLACE} or number is None:
             return None
         shard = self._gateway.config.shard_of(number)
-        if self._orders.is_down(shard):
+        if self._orders.may_decline(shard, comes_again=message.get(43) == b"Y"):
             return None
         row = self._orders.command(kind, session.number, message.seq_num or 0)
         row["cl_ord_id"] = message.get(11) or b""

@@ -173,6 +173,9 @@ class Gateway:
         self.orders = Orders(self)
         #: The other gateways, where there are any and while this one serves.
         self.neighbours: Neighbours | None = None
+        #: Shards that the recovery went on without: they may still execute what the gateway before
+        #: this one asked for.
+        self.unsettled: frozenset[int] = frozenset()
         self.recv_ns = 0
         self.stalled: deque[Connection] = deque()
         self.connections: list[Connection | None] = [None] * config.gateway.max_connections
@@ -460,7 +463,7 @@ class Gateway:
             Stopped: `is_stopping` said so while the shards were waited for.
             OutOfSpaceError: there is no room for what has to be noted.
         """
-        await_shards(self, is_stopping)
+        self.unsettled = await_shards(self, is_stopping)
         outcome = GatewayRecovery(self, self.checkpoints.latest()).run()
         if outcome:
             log.info("gateway %d %s", self.number, outcome)

@@ -70,11 +70,12 @@ class Stopped(Exception):
     """The venue stops while the gateway recovers."""
 
 
-def await_shards(gateway: "Gateway", is_stopping: Callable[[], bool]) -> None:
+def await_shards(gateway: "Gateway", is_stopping: Callable[[], bool]) -> frozenset[int]:
     """Wait until every shard runs and has answered what is in the gateway's rings.
 
     What the gateway before asked for is in the report logs then. A shard that does not come up is
-    not waited for without end: the others' clients need a gateway.
+    not waited for without end: the others' clients need a gateway. Returns those shards: what they
+    were asked for may be executed later.
 
     Raises:
         Stopped: the venue stops.
@@ -87,13 +88,13 @@ def await_shards(gateway: "Gateway", is_stopping: Callable[[], bool]) -> None:
         is_running = memory.shards[:, ShardWord.STATUS] == ProcessStatus.RUNNING
         is_done = headers[:, TAIL_WORD] <= headers[:, HEAD_WORD]
         if (is_running & is_done).all():
-            return
+            return frozenset()
         if is_stopping():
             raise Stopped
         if time.monotonic() >= deadline:
             shards = np.flatnonzero(~(is_running & is_done)).tolist()
             log.error("recovery goes on without waiting for shards: shards=%s", shards)
-            return
+            return frozenset(shards)
         time.sleep(0.002)
 
 

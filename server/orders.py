@@ -33,6 +33,9 @@ _BINARY_KIND: dict[type, CommandKind] = {
     bm.Status: CommandKind.STATUS,
 }
 
+#: Commands that wait for the ring of a shard that is down, at most.
+_WAITING_MAX = 10_000
+
 
 class Orders:
     """Turns messages into commands, and keeps those for which a ring has no room."""
@@ -103,7 +106,8 @@ class Orders:
             row["tif"] = message.tif
             row["account"] = self.account(message.account.encode())
         shard = self._gateway.config.shard_of(message.symbol)
-        self.check_shard(shard, message.symbol)
+        # Nothing tells a message that comes again from a new one.
+        self.check_shard(shard, message.symbol, comes_again=True)
         return shard, row
 
     def _as_fix(self, message: "bm.NewOrder | bm.Cancel | bm.Replace") -> Message:
@@ -148,9 +152,20 @@ class Orders:
         """Tell whether a shard takes no orders, since it is being restarted."""
         return bool(self._gateway.memory.shards[shard, ShardWord.IS_DOWN])
 
-    def check_shard(self, shard: int, symbol: int) -> None:
+    def may_decline(self, shard: int, *, comes_again: bool) -> bool:
+        """Tell whether a request for a shard is to be declined, since the shard is down.
+
+        One that may have come to the gateway before this one is not, where nobody knows what that
+        shard made of it: it waits in the ring, or for it, and the shard knows it by its number.
+        """
+        if not self.is_down(shard):
+            return False
+        is_full = len(self.waiting.get(shard, ())) >= _WAITING_MAX
+        return is_full or not comes_again or shard not in self._gateway.unsettled
+
+    def check_shard(self, shard: int, symbol: int, *, comes_again: bool = False) -> None:
         """Raise Declined where the shard of a symbol is down."""
-        if self.is_down(shard):
+        if self.may_decline(shard, comes_again=comes_again):
             name = self._gateway.symbols.definitions[symbol].name
             text = f"{name} cannot be traded now: its shard is being restarted"
             raise Declined(RejectReason.SHARD_DOWN, text)

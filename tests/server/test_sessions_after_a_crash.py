@@ -131,21 +131,26 @@ class Venue:
         self.alone: GatewayAlone
         self._begin()
 
-    def _begin(self, ends: list[tuple[int, int]] | None = None) -> None:
+    def _begin(
+        self, ends: list[tuple[int, int]] | None = None, *, down: tuple[int, ...] = ()
+    ) -> None:
         folder = self._folder / str(self._lives)
         folder.mkdir(exist_ok=True)
         self.alone = GatewayAlone(folder, 2, SESSIONS, ends=ends)
         self.gateway = self.alone.gateway
         self.loop = self.gateway.loop = Loop()  # type: ignore[assignment]
+        for shard in down:
+            self.alone.memory.shards[shard, ShardWord.STATUS] = ProcessStatus.RECOVERING
+            self.alone.memory.shards[shard, ShardWord.IS_DOWN] = 1
         self.gateway.recover()
 
-    def die(self) -> None:
-        """Have a new gateway take over; the shards have worked off the rings."""
+    def die(self, *, down: tuple[int, ...] = ()) -> None:
+        """Have a new gateway take over; the shards have worked off the rings, or are down."""
         folder, ends = self.alone.folder, self.alone.ends()
         self._lives += 1
         shutil.copytree(folder, self._folder / str(self._lives))
         self.alone.close()
-        self._begin(ends)
+        self._begin(ends, down=down)
 
     def say(self, shard: int, *reports: dict[str, Any]) -> None:
         """Have a shard report."""
@@ -230,6 +235,63 @@ def test_what_the_gateway_refused_is_not_asked_for_again_with_another_outcome(ve
     # 3 is in the budget now, and yet it stays refused.
     assert venue.commands() == [(0, CommandKind.NEW, THROTTLED, 2)]
     assert kinds(client.send("35=1|112=X|")) == ["0"]
+
+
+def test_what_a_shard_may_still_execute_is_not_declined(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("openoutcry.server.gateway_recovery._SHARDS_S", 0.0)
+    client = Client(venue, "A")
+    client.log_on()
+    client.send(new(2), "35=F|11=C|41=ID-2|55=WHOLE|54=1|60=20231114-22:13:20|")
+    client.send("35=q|11=M|530=7|60=20231114-22:13:20|")
+    assert len(venue.commands()) == 4
+    # All of that is in the log of a shard that takes its time.
+    venue.die(down=(0,))
+    assert venue.gateway.unsettled == {0}
+    assert kinds(client.log_on()) == ["A", "2"]
+    assert client.resend(2) == []
+    assert [(kind, number) for shard, kind, _, number in venue.commands() if shard == 0] == [
+        (CommandKind.NEW, 2),
+        (CommandKind.CANCEL, 3),
+        (CommandKind.MASS_CANCEL, 4),
+    ]
+    # Nobody can have heard of this one.
+    (refused,) = client.send(new(6))
+    assert (refused.get(150), refused.get(58)) == (
+        b"8",
+        b"WHOLE cannot be traded now: its shard is being restarted",
+    )
+    venue.say(0, ORDER | {"session": A, "inbound_seq": 2})
+    again = {"session": A, "epoch": 1, "kind": ReportKind.DUPLICATE}
+    venue.say(0, again | {"inbound_seq": 2})
+    venue.drain()
+    assert [each.get(150) for each in client.received()] == [b"0"]
+
+
+@pytest.mark.parametrize("dies_again", [False, True])
+def test_an_answer_that_comes_before_its_client_does_is_kept(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch, dies_again: bool
+):
+    monkeypatch.setattr("openoutcry.server.gateway_recovery._SHARDS_S", 0.0)
+    client = Client(venue, "A")
+    client.log_on()
+    client.send("35=q|11=M|530=7|60=20231114-22:13:20|")
+    venue.commands()
+    said = {"session": A, "inbound_seq": 2, "epoch": 1, "kind": ReportKind.MASS_CANCELED}
+    venue.say(1, said | {"qty_lots": 1})
+    venue.die(down=(0,))
+    words = venue.alone.memory.shards[0]
+    words[ShardWord.STATUS], words[ShardWord.IS_DOWN] = ProcessStatus.RUNNING, 0
+    venue.say(0, said | {"qty_lots": 2})
+    venue.drain()
+    if dies_again:
+        venue.gateway.write_checkpoint()
+        venue.die()
+    assert kinds(client.log_on()) == ["A", "2"]
+    (report,) = client.resend(2)
+    assert (report.msg_type, report.get(533)) == ("r", b"3")
+    assert venue.commands() == []
 
 
 def test_a_mass_status_goes_on_where_it_was(venue: Venue):
