@@ -48,13 +48,15 @@ class FixDeclines:
         """Answer a message that no shard sees, and tell the drop copies."""
         self._gateway.metrics.counters[GatewayCounter.REJECTS + declined.reason] += 1
         route = route_of_answer(session.version, message)
-        body = self._report(session.number, session.version, message, declined)
+        epoch = self.epoch_of(session.number)
+        body = self._report(session.number, epoch, session.version, message, declined)
         answers = message.seq_num or 0
         send(session, _type_of_report(message), [*route, *body], answers=answers)
-        self.copy(session.number, message, declined)
+        self.copy(session.number, epoch, message, declined)
 
-    def copy(self, session: int, message: Message, declined: Declined) -> None:
-        """Tell the drop copies of an order or request that was declined; of no status."""
+    def copy(self, session: int, epoch: int, message: Message, declined: Declined) -> None:
+        """Tell the drop copies of an order or request that was declined in a session's epoch; of no
+        status."""
         if message.msg_type == "H":
             return
         msg_type = _type_of_report(message)
@@ -66,7 +68,7 @@ class FixDeclines:
                 elsewhere.add(receiver.entry.home)
                 continue
             version = receiver.version
-            body = self._report(session, version, message, declined)
+            body = self._report(session, epoch, version, message, declined)
             mark = fitting(version, msg_type, [(797, b"Y")])
             send(receiver, msg_type, [*body, *mark])
             receiver.act([])
@@ -75,8 +77,12 @@ class FixDeclines:
         if elsewhere and is_first and gateway.neighbours is not None:
             gateway.neighbours.tell_decline(elsewhere, session, message, declined)
 
+    def epoch_of(self, session: int) -> int:
+        """Return the epoch of a session whose home is this gateway."""
+        return int(self._gateway.index.rows[session]["epoch"])
+
     def _report(
-        self, session: int, version: Version, message: Message, declined: Declined
+        self, session: int, epoch: int, version: Version, message: Message, declined: Declined
     ) -> Fields:
         """Return the body of the report to a message, as a version has it."""
         msg_type = _type_of_report(message)
@@ -84,7 +90,8 @@ class FixDeclines:
             fields = self._cancel_reject(version, message, declined)
         else:
             kind = ReportKind.STATUS if message.msg_type == "H" else ReportKind.REJECTED
-            fields = self.no_order(session, version, message, kind, declined)
+            exec_id = self.exec_id(session, epoch, version, message)
+            fields = self.no_order(exec_id, version, message, kind, declined)
         body = fitting(version, msg_type, fields)
         owner = self._gateway.fix.of_number(session)
         if owner is not None:
@@ -106,7 +113,7 @@ class FixDeclines:
 
     def no_order(
         self,
-        session: int,
+        exec_id: bytes,
         version: Version,
         message: Message,
         kind: ReportKind,
@@ -124,7 +131,7 @@ class FixDeclines:
         return [
             (37, _NO_ORDER),
             *echo(message, 11, 41),
-            (17, self.exec_id(session, version, message)),
+            (17, exec_id),
             (20, b"0" if kind == ReportKind.REJECTED else b"3"),
             (150, b"%c" % exec_type),
             (39, b"%c" % status),
@@ -146,9 +153,8 @@ class FixDeclines:
         """Return the time as a version writes TransactTime(60)."""
         return format_sending_time(self._gateway.now_ms(), version)
 
-    def exec_id(self, session: int, version: Version, message: Message) -> bytes:
-        """Return the ExecID(17) of what the gateway itself answers a message with."""
-        epoch = int(self._gateway.index.rows[session]["epoch"])
+    def exec_id(self, session: int, epoch: int, version: Version, message: Message) -> bytes:
+        """Return the ExecID(17) of what a gateway itself answers a message with."""
         seq = message.seq_num or 0
         if version == Version.FIX40:
             epoch, seq = epoch & _EPOCH_MASK, seq & _SEQ_MASK

@@ -345,7 +345,8 @@ class MassRequests:
         answers: int | None = None,
     ) -> None:
         """Send an OrderMassCancelReport (r)."""
-        own_id = self._declines.exec_id(session.number, session.version, message)
+        epoch = self._declines.epoch_of(session.number)
+        own_id = self._declines.exec_id(session.number, epoch, session.version, message)
         codes = fitting(session.version, "r", [(532, code)])
         if code and not codes:
             codes = [(532, _NOT_SUPPORTED)]
@@ -412,8 +413,10 @@ class MassRequests:
         answers: int | None = None,
     ) -> None:
         """Answer a mass status that finds nothing, or is refused, with one rejected report."""
+        epoch = self._declines.epoch_of(session.number)
         fields = self._declines.no_order(
-            session.number, session.version, message, ReportKind.STATUS, Declined(reason, text)
+            self._declines.exec_id(session.number, epoch, session.version, message),
+            *(session.version, message, ReportKind.STATUS, Declined(reason, text)),
         )
         if message.msg_type == "AF":
             fields += [(584, message.get(584) or b""), (911, b"0"), (912, b"Y")]

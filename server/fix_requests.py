@@ -101,9 +101,9 @@ class FixRequests:
             message, reason, self._gateway.now_ms(), ref_id=ref_id, text=text
         )
 
-    def copy_decline(self, session: int, message: Message, declined: Declined) -> None:
-        """Tell the drop copies what another protocol's client was declined."""
-        self._declines.copy(session, message, declined)
+    def copy_decline(self, session: int, epoch: int, message: Message, declined: Declined) -> None:
+        """Tell the drop copies what a client of another protocol or gateway was declined."""
+        self._declines.copy(session, epoch, message, declined)
 
     def take_report(self, shard: int, position: int, row: Any) -> None:
         """Take a shard's report that answers a mass request."""

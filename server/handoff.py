@@ -56,6 +56,8 @@ class HandedDecline(Struct, frozen=True, tag_field="kind", tag="decline"):
     """A message that its session's gateway declined, for the drop copies of another gateway."""
 
     session: int
+    #: The session's: only its home knows it.
+    epoch: int
     msg_type: str
     #: Tags and values, these as ISO 8859-1.
     fields: list[tuple[int, str]]
@@ -163,7 +165,7 @@ class Neighbours:
                 note.msg_type, [(tag, value.encode("latin-1")) for tag, value in note.fields]
             )
             declined = Declined(RejectReason(note.reason), note.text)
-            self._gateway.orders.copy_decline(note.session, message, declined)
+            self._gateway.orders.copy_decline(note.session, note.epoch, message, declined)
             return
         if len(fds) != 2:
             raise ValueError(f"{len(fds)} files came with a connection")
@@ -193,7 +195,10 @@ class Neighbours:
     ) -> None:
         """Have other gateways copy what this one declined to the drop copies that are theirs."""
         fields = [(tag, value.decode("latin-1")) for tag, value in message.fields]
-        note = HandedDecline(session, message.msg_type, fields, declined.reason, declined.text)
+        epoch = int(self._gateway.index.rows[session]["epoch"])
+        note = HandedDecline(
+            session, epoch, message.msg_type, fields, declined.reason, declined.text
+        )
         data = msgspec.json.encode(note)
         for home in sorted(homes):
             waiting = self._declines.setdefault(home, deque())

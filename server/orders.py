@@ -62,9 +62,9 @@ class Orders:
         """
         self._fix.take_report(shard, position, row)
 
-    def copy_decline(self, session: int, message: Message, declined: Declined) -> None:
+    def copy_decline(self, session: int, epoch: int, message: Message, declined: Declined) -> None:
         """Tell this gateway's drop copies of what a session, of any gateway, was declined."""
-        self._fix.copy_decline(session, message, declined)
+        self._fix.copy_decline(session, epoch, message, declined)
 
     # --- binary -----------------------------------------------------------------------------------
 
@@ -81,7 +81,8 @@ class Orders:
                 message.seq, message.cl_ord_id, WireReason(int(declined.reason)), declined.text
             )
             if not isinstance(message, bm.Status):
-                self._fix.copy_decline(link.number, self._as_fix(message), declined)
+                epoch = int(row["epoch"])
+                self._fix.copy_decline(link.number, epoch, self._as_fix(message), declined)
             return
         self.put(shard, command)
 
