@@ -162,6 +162,7 @@ class GatewayRecovery:
         self._index.mark_segments()
         self._step()
         self._roll_forward()
+        self._index.clear_stored()
         self._step()
         for shard in range(len(gateway.config.shards)):
             self._map_reports(shard)

@@ -413,7 +413,9 @@ class SessionIndex:
             messages, last_end = self._synced
             reached = self.message_file.first_byte, self.stored_end
             if reached[1] != last_end:
-                self.message_file.sync(messages, reached[1])
+                # A recovery may have cleared what lies behind the end.
+                stop = reached[1] if last_end >= 0 else self.message_file.mapped_bytes
+                self.message_file.sync(messages, stop)
             self._stands.append(self._stand())
             for segment in self._changed_segments():
                 start = segment * self.index_file.segment_bytes
@@ -558,6 +560,17 @@ class SessionIndex:
         if record[:STORED_HEAD_BYTES] != head:
             return None
         return StoredMessage(session, answers, start + len(record) + -len(record) % 8)
+
+    def clear_stored(self) -> None:
+        """Make whole messages behind the end unreadable: nothing tells of them.
+
+        What is stored over one may be lost in a power cut while the entry that tells of it is not,
+        and would tell of the old one then.
+        """
+        at = self.stored_end
+        while (stored := self.stored_message(-at - 2)) is not None:
+            self._stored[at : at + STORED_HEAD_BYTES] = 0
+            at = stored.end
 
     def _read_stored(self, start: int, stop: int) -> bytes:
         if start >= self.message_file.first_byte:

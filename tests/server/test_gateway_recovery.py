@@ -472,6 +472,13 @@ def test_a_reset_that_only_a_shard_heard_of_has_happened(tmp_path: Path):
     run.gateway.recover()
     row = run.gateway.index.rows[FIX]
     assert (int(row["epoch"]), int(row["next_in"])) == (run.model.epoch[FIX], 3)
+    executed = [n for s, e, n in run.model.executed if (s, e) == (FIX, run.model.epoch[FIX])]
+    assert sorted(executed) == [1, 2]
+    assert len(run.sources(FIX)) == sum(
+        (s, e) == (FIX, run.model.epoch[FIX])
+        for shard in range(SHARDS)
+        for s, e, *_ in run.model.reports[shard]
+    )
     come_back(run)
     run.alone.close()
 
@@ -622,4 +629,99 @@ def test_what_was_sent_before_a_reset_is_not_sent_again_behind_it(tmp_path: Path
     assert int(run.gateway.index.rows[FIX]["epoch"]) == run.model.epoch[FIX] == 3
     (source,) = run.sources(FIX)
     assert source >> 48 == 1
+    run.alone.close()
+
+
+def numbered(run: Run, session: int, count: int) -> None:
+    """Have a session be sent reports."""
+    for _ in range(count):
+        trade = {"session": session, "inbound_seq": 0, "epoch": 1, "kind": ReportKind.TRADE}
+        run.write(0, REPORT | trade)
+    run.gateway.drain()
+
+
+def store(run: Run, session: int, data: bytes) -> None:
+    """Have a session be sent what the gateway made."""
+    row = run.gateway.index.rows[session]
+    GatewayStore(run.gateway, session).record(int(row["next_out"]), 5, data)
+    row["next_out"] += 1
+
+
+def test_blocks_behind_a_cut_one_are_not_found_again(tmp_path: Path):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(9))
+    at = run.gateway.index.stored_end
+    numbered(run, FIX, 240)
+    store(run, FIX, b"lost with the power")
+    numbered(run, FIX, 30)
+    assert len(run.gateway.index.blocks_of(FIX)[0]) == 2
+    alone = crash(run, tmp_path / "1")
+    run.alone.close()
+    run = Run(alone, run.model, run.chooser)
+    run.gateway.index._stored[at : at + 64] = 0
+    # It dies before its checkpoint, and with a new block that begins as the lost one did.
+    run.gateway.write_checkpoint = lambda: None  # type: ignore[method-assign]
+    run.gateway.recover()
+    before = {session: run.sources(session) for session in (*CLIENTS, COPY)}
+    assert len(before[FIX]) == 270
+    assert len(run.gateway.index.blocks_of(FIX)[0]) == 2
+    again = crash(run, tmp_path / "2")
+    run.alone.close()
+    run = Run(again, run.model, run.chooser)
+    run.gateway.recover()
+    assert {session: run.sources(session) for session in (*CLIENTS, COPY)} == before
+    run.alone.close()
+
+
+def test_another_one_s_stored_message_is_not_taken_over(tmp_path: Path):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(9))
+    index = run.gateway.index
+    numbered(run, FIX, 2)
+    source = index.store_bytes(b"for somebody else", FIX_TOO)
+    index.append(FIX, 3, 5, source)
+    alone = crash(run, tmp_path / "1")
+    run.alone.close()
+    run = Run(alone, run.model, run.chooser)
+    run.gateway.recover()
+    assert len(run.sources(FIX)) == 2
+    run.alone.close()
+
+
+def test_a_message_that_was_stored_and_not_noted_cannot_be_told_later(tmp_path: Path):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(9))
+    index = run.gateway.index
+    store(run, FIX, b"noted")
+    end = index.stored_end
+    # It dies before it notes these.
+    stale = [index.store_bytes(b"not noted", FIX, number) for number in (3, 4)]
+    alone = crash(run, tmp_path / "1")
+    run.alone.close()
+    run = Run(alone, run.model, run.chooser)
+    run.gateway.recover()
+    index = run.gateway.index
+    assert index.stored_end == end
+    assert index.stored_bytes(run.sources(FIX)[0]) == b"noted"
+    # Should the next one's page be lost with the power, and its entry not, nothing is there.
+    assert [index.stored_message(source) for source in stale] == [None, None]
+    run.alone.close()
+
+
+def test_what_is_in_the_rings_is_awaited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(9))
+    for number in (1, 2, 3):
+        run.model.sent[FIX, 1].append(("shard", number % SHARDS))
+        run.handle(FIX, number, ("shard", number % SHARDS))
+    alone = crash(run, tmp_path / "1")
+    keep_rings(run, alone)
+    run.alone.close()
+    run = Run(alone, run.model, run.chooser)
+    waits = iter(range(SHARDS))
+    # A shard works while the gateway waits.
+    monkeypatch.setattr(
+        "openoutcry.server.gateway_recovery.time.sleep", lambda _: run.answer(next(waits))
+    )
+    run.gateway.recover()
+    assert next(waits, None) is None
+    assert int(run.gateway.index.rows[FIX]["next_in"]) == 4
+    monkeypatch.undo()
+    come_back(run)
     run.alone.close()

@@ -269,6 +269,49 @@ def test_what_a_shard_may_still_execute_is_not_declined(
     assert [each.get(150) for each in client.received()] == [b"0"]
 
 
+def test_a_request_that_a_shard_knows_is_not_answered_by_that(
+    venue: Venue, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("openoutcry.server.gateway_recovery._SHARDS_S", 0.0)
+    client = Client(venue, "A")
+    client.log_on()
+    client.send("35=q|11=M|530=7|60=20231114-22:13:20|")
+    venue.commands()
+    venue.die(down=(0, 1))
+    assert kinds(client.log_on()) == ["A", "2"]
+    assert client.resend(2) == []
+    # One shard says what it did, and that it had heard of it before.
+    said = {"session": A, "inbound_seq": 2, "epoch": 1}
+    venue.say(0, said | {"kind": ReportKind.MASS_CANCELED, "qty_lots": 1})
+    venue.say(0, said | {"kind": ReportKind.DUPLICATE})
+    venue.drain()
+    venue.commands()
+    venue.die()
+    assert kinds(client.log_on()) == ["A", "2"]
+    client.resend(2)
+    assert venue.commands() == [(1, CommandKind.MASS_CANCEL, A, 2)]
+    venue.say(1, said | {"kind": ReportKind.MASS_CANCELED, "qty_lots": 4})
+    venue.drain()
+    (report,) = client.received()
+    assert report.get(533) == b"5"
+
+
+@pytest.mark.parametrize("has_own_id", [False, True])
+def test_a_status_is_told_once(venue: Venue, has_own_id: bool):
+    client = Client(venue, "A")
+    client.log_on()
+    assert kinds(client.send(new(2, "NOTHING"))) == ["8"]
+    client.send(f"35=H|{'790=Q|' if has_own_id else ''}11=ID|55=WHOLE|54=1|")
+    venue.commands()
+    venue.say(0, ORDER | {"session": A, "inbound_seq": 3, "kind": ReportKind.STATUS})
+    venue.drain()
+    (told,) = client.received()
+    assert (told.get(34), told.get(790)) == (b"3", b"Q" if has_own_id else None)
+    venue.die()
+    (logon,) = client.log_on()
+    assert (logon.msg_type, logon.get(34)) == ("A", b"4")
+
+
 @pytest.mark.parametrize("dies_again", [False, True])
 def test_an_answer_that_comes_before_its_client_does_is_kept(
     venue: Venue, monkeypatch: pytest.MonkeyPatch, dies_again: bool
@@ -378,6 +421,8 @@ def test_orders_of_a_client_that_was_there_are_canceled_after_the_grace_time(ven
     assert venue.commands() == []
     # It dies within the grace time: the time goes on.
     venue.die()
+    venue.gateway.departures.poll(NOW_MS + 4_999)
+    assert venue.commands() == []
     venue.gateway.departures.poll(NOW_MS + 5_000)
     assert venue.commands() == [(shard, CommandKind.MASS_CANCEL, A, 0) for shard in (0, 1)]
     flags = CommandFlag.CONNECTION_LOST | CommandFlag.KEEP_GTC
