@@ -33,6 +33,7 @@ from openoutcry.server.outbound import OUTBOUND_DIRECTORY, OUTBOUND_INDEX, OUTBO
 from openoutcry.server.renumber import (
     ANSWERS_DONE,
     ANSWERS_PYTHON,
+    RENUMBER_DAMAGED,
     RENUMBER_EPOCH,
     answers_by_itself,
     append_copies,
@@ -441,6 +442,13 @@ class GatewayRecovery:
                 index.reset(session, gateway.now_ms(), epoch=epoch)
             elif code == OUTBOUND_PYTHON:
                 self._take_row(shard, int(at), numbered)
+            elif code == RENUMBER_DAMAGED:
+                path, offset = file.locate(position)
+                raise RecoveryError(
+                    f"{path} has no report {next_report} at byte {offset}, where gateway "
+                    f"{gateway.number} knows it: the file is damaged, or the data directory's "
+                    "files are not of one venue at one time; restore them together from a backup"
+                )
         gateway.next_report[shard] = next_report
         gateway.positions[shard] = position
 

@@ -9,6 +9,7 @@ from openoutcry.config.jit import int64, lean_kernel, lean_part
 from openoutcry.engine.enums import RejectReason, ReportKind
 from openoutcry.engine.pack import unpack_report
 from openoutcry.engine.records import SHARD_SHIFT
+from openoutcry.server.log_reader import packed_bytes
 from openoutcry.server.outbound import (
     OUTBOUND_DIRECTORY,
     OUTBOUND_DONE,
@@ -18,6 +19,7 @@ from openoutcry.server.outbound import (
     is_account_unknown,
     is_listed,
 )
+from openoutcry.server.reports import is_report
 from openoutcry.server.sessions import (
     BLOCK_HEADER_WORDS,
     BLOCK_LIMIT,
@@ -32,6 +34,8 @@ from openoutcry.server.translate import Routes
 
 #: Return code of `number_missing`: the report is of an epoch that the index does not know of.
 RENUMBER_EPOCH = 16
+#: What lies there is not the report that is due.
+RENUMBER_DAMAGED = 17
 
 #: Return codes of `list_answers`.
 ANSWERS_DONE = 0
@@ -147,7 +151,7 @@ def number_missing(
         last: by session, the position of the last report of this shard that its index tells of.
         has_stored: by session, whether it was sent what the gateway made since the checkpoint.
 
-    Returns (OUTBOUND_… or RENUMBER_EPOCH, the next report, its position, the position of the one
+    Returns (OUTBOUND_… or RENUMBER_…, the next report, its position, the position of the one
     that is for Python, how many were noted). With OUTBOUND_PYTHON the report is in row 0 and
     stepped over: the answer to a mass request, a mark of a duplicate, or a status that may have
     been told already. With other codes it is to be tried again.
@@ -157,8 +161,12 @@ def number_missing(
     report = reports[0]
     count = 0
     while next_report < stop:
+        if packed_bytes(report_log + position) == 0:
+            return RENUMBER_DAMAGED, next_report, position, position, count
         end = unpack_report(words, 0, base_ns, base, report_log + position) - report_log
         at = position
+        if report["report_seq"] != next_report or not is_report(reports, routes):
+            return RENUMBER_DAMAGED, next_report, at, at, count
         session = int64(report["session"])
         kind = int64(report["kind"])
         inbound_seq = report["inbound_seq"]

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.config.jit import int64, lean_kernel, uint64
+from openoutcry.config.jit import int64, lean_kernel, lean_part, uint64
 from openoutcry.engine.arithmetic import average_price
 from openoutcry.engine.enums import CommandKind, OrderStatus, OrderType, RejectReason, ReportKind
 from openoutcry.engine.records import SHARD_SHIFT
@@ -32,6 +32,19 @@ _DIGITS = 10**18
 _NEW = 0
 _STATUS = 3
 _REPLACED = ord("5")
+
+
+@lean_part
+def is_report(reports: NDArray[Any], routes: Routes) -> bool:
+    """Tell whether row 0 has the numbers that a report may have, by which tables are read."""
+    report = reports[0]
+    return (
+        0 <= int64(report["session"]) < len(routes.sessions)
+        and 0 <= int64(report["account"]) < len(routes.accounts)
+        and 0 < int64(report["kind"]) < EXEC_TYPE.shape[1]
+        and 0 <= int64(report["status"]) < ORD_STATUS.shape[1]
+        and 0 <= int64(report["reason"]) < ORD_REJ_REASON.shape[1]
+    )
 
 
 @lean_kernel

@@ -27,7 +27,8 @@ from openoutcry.protocol.fix.encode import MAX_REPORT_BYTES
 from openoutcry.protocol.fix.encode import REPORT_VALUES as FIX_REPORT_VALUES
 from openoutcry.protocol.fix.encode_frame import time_cache
 from openoutcry.server.journal import SegmentedFile
-from openoutcry.server.reports import encode_fix, fill_binary, fill_fix
+from openoutcry.server.log_reader import packed_bytes
+from openoutcry.server.reports import encode_fix, fill_binary, fill_fix, is_report
 from openoutcry.server.segments import HEADER_BYTES
 from openoutcry.server.sessions import BLOCK_HEADER_WORDS, PROTOCOL_FIX
 from openoutcry.server.translate import Routes
@@ -37,6 +38,7 @@ AGAIN_DONE = 0
 AGAIN_FULL = 1  # the buffer is
 AGAIN_PYTHON = 2  # the entry is no report of a shard
 AGAIN_FILE = 3  # the entry's report has to be read by Python
+AGAIN_DAMAGED = 4  # no report begins where the entry says
 
 #: Bytes of a report log read at a time: a client's own reports may lie far apart.
 _CHUNK_BYTES = 4096
@@ -138,7 +140,11 @@ def encode_again(
         address = _find(chunks, shard, source & _POSITION_MASK)
         if address == 0:
             return AGAIN_FILE, entry, used
+        if packed_bytes(address) == 0:
+            return AGAIN_DAMAGED, entry, used
         unpack_report(words, 0, chunks.bases[shard], int64(shard) << SHARD_SHIFT, address)
+        if not is_report(reports, routes):
+            return AGAIN_DAMAGED, entry, used
         if is_fix:
             time_ms = block[BLOCK_HEADER_WORDS + 2 * entry]
             fill_fix(fix_values, reports, 0, routes, shard, session, version)
@@ -223,8 +229,8 @@ class Resender:
     ) -> tuple[int, bytes]:
         """Return (the next entry, messages) of entries of an index block.
 
-        The messages end before the first entry that is no shard's report, or when the buffer is
-        full; see `encode_again`.
+        The messages end before the first entry that is no shard's report, or is damaged, or when
+        the buffer is full; see `encode_again`.
 
         Raises:
             OSError: a report log could not be read.

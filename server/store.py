@@ -107,6 +107,9 @@ class SentMessages:
                     now_ms=now_ms,
                     repeat_below=repeat_below,
                 )
+                if entry == number - start:
+                    log.error("the index is damaged: session=%d number=%d", session, number)
+                    entry, data = entry + 1, None
             elif SOURCE_ANSWER < source < SOURCE_ADMINISTRATIVE:
                 if gateway.index.stored_message(source) is not None:
                     data = again(number, gateway.index.stored_bytes(source))

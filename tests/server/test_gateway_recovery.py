@@ -23,6 +23,7 @@ from openoutcry.server import durable
 from openoutcry.server.checkpoint import CheckpointFile
 from openoutcry.server.journal import OutOfSpaceError, SegmentedFile
 from openoutcry.server.log_end import RecoveryError
+from openoutcry.server.segments import HEADER_BYTES
 from openoutcry.server.session_settings import CancelOnDisconnect, Session
 from openoutcry.server.sessions import (
     BLOCK_HEADER_WORDS,
@@ -529,6 +530,29 @@ def test_an_index_that_is_ahead_of_the_reports_is_refused(tmp_path: Path, has_ch
     run.alone.close()
     again = GatewayAlone(tmp_path / "1", SHARDS, SESSIONS, ends=ends)
     with pytest.raises(RecoveryError, match="not of one venue at one time"):
+        again.gateway.recover()
+    again.close()
+
+
+@pytest.mark.parametrize("damage", [bytes(100), b"\xff" * 100, b"\x11" * 12 + b"\x01" * 88])
+def test_what_is_not_the_report_that_is_due_is_refused(tmp_path: Path, damage: bytes):
+    run = Run(start(tmp_path / "0"), Model(), random.Random(3))
+    for _ in range(60):
+        run.step()
+    run.gateway.drain()
+    run.gateway.write_checkpoint()
+    position = int(run.gateway.positions[0])
+    for _ in range(20):
+        run.write(0, REPORT | {"session": FIX, "inbound_seq": 0, "epoch": run.model.epoch[FIX]})
+    ends = run.alone.ends()
+    shutil.copytree(run.alone.folder, tmp_path / "1")
+    run.alone.close()
+    path = tmp_path / "1" / "shard-0-reports-00000000.seg"
+    data = bytearray(path.read_bytes())
+    data[HEADER_BYTES + position : HEADER_BYTES + position + len(damage)] = damage
+    path.write_bytes(data)
+    again = GatewayAlone(tmp_path / "1", SHARDS, SESSIONS, ends=ends)
+    with pytest.raises(RecoveryError, match=f"{path.name} has no report .* at byte"):
         again.gateway.recover()
     again.close()
 

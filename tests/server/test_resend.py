@@ -16,7 +16,7 @@ from openoutcry.protocol.fix.message import parse
 from openoutcry.protocol.fix.stamps import format_sending_time
 from openoutcry.protocol.fix.store import MemoryStore, mark_resent
 from openoutcry.protocol.fix.versions import Version
-from openoutcry.server.sessions import BLOCK_ENTRIES
+from openoutcry.server.sessions import BLOCK_ENTRIES, BLOCK_HEADER_WORDS
 from openoutcry.server.store import GatewayStore, SentMessages
 
 LATER_MS = NOW_MS + 77_000
@@ -180,6 +180,25 @@ def test_a_stored_message_that_is_damaged_is_not_sent(
         (1, 1, b"message 1"), (2, 2, None), (3, 3, b"message 3")
     ]  # fmt: skip
     assert "a stored message is damaged" in caplog.text
+
+
+@pytest.mark.parametrize("shift", [-64, 1, 8, 13])
+def test_an_entry_that_points_at_no_report_is_filled(
+    alone: GatewayAlone, caplog: pytest.LogCaptureFixture, shift: int
+):
+    alone.connect(FIX44)
+    report = {"session": FIX44, "kind": ReportKind.NEW, "order_id": 1, "side": 1, "account": 1}
+    alone.logs[0].write(*[report | {"cl_ord_id": b"C%d" % n} for n in range(9)])
+    alone.gateway.drain()
+    store, index = GatewayStore(alone.gateway, FIX44), alone.gateway.index
+    assert all(data for _, data in flat(store.resent(1, 9, LATER_MS)))
+    found = index.block_of(FIX44, 1)
+    assert found is not None
+    # The entry of number 5; no report begins where it says then.
+    found[1][BLOCK_HEADER_WORDS + 2 * 4 + 1] += shift
+    again = flat(store.resent(1, 9, LATER_MS))
+    assert [number for number, data in again if data is None] == [5]
+    assert "the index is damaged" in caplog.text
 
 
 def test_a_reset_forgets_what_was_sent(alone: GatewayAlone):
