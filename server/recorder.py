@@ -35,6 +35,8 @@ PAGE_BYTES = 4096
 #: Where a test asks for a process to stop, and for a sync to fail; renamed when it was done.
 HALT, HALTED = "halt", "halted"
 FAIL, FAILED = "fail", "failed"
+#: Held from the listing of a folder until the list is in the shadow.
+_NAMES_LOCK = "lock"
 
 #: ioctl: the generation of an inode, which tells files with the same inode number apart.
 _FS_IOC_GETVERSION = 0x80087601
@@ -90,12 +92,16 @@ class Recorder:
             _store(fd, content)
             os.close(fd)
         elif event == durable.FOLDER_SYNC:
-            self._pending[key] = (-1, self._list(path))
+            # As with files: of two at a time the later list must win.
+            fd = os.open(self.folder / _NAMES_LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            self._pending[key] = (fd, self._list(path))
         elif event == durable.FOLDER_SYNCED:
-            _, names = self._pending.pop(key)
+            fd, names = self._pending.pop(key)
             temporary = self.folder / f"{names_name(path)}.{os.getpid()}.{key[0]}"
             temporary.write_bytes(names)
             temporary.rename(self.folder / names_name(path))
+            os.close(fd)
 
     def _is_asked(self, order: str, done: str, event: str, path: Path) -> bool:
         """Tell whether a test wants something here, which no other process has done yet."""

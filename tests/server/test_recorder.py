@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,22 @@ def test_names_are_listed_when_their_folder_is_synced(tmp_path, shadow):
     assert names["one"] != first
     assert (shadow / first).read_bytes() == b"1"
     assert (shadow / names["one"]).read_bytes() == b"2"
+
+
+def test_of_two_syncs_of_a_folder_the_later_list_stays(tmp_path, shadow):
+    recorder = Recorder(shadow)
+    folder = tmp_path / "some-folder"
+    folder.mkdir()
+    recorder(durable.FOLDER_SYNC, folder)
+    (folder / "fresh").write_bytes(b"")
+    other = threading.Thread(target=durable.sync_folder, args=(folder,))
+    other.start()
+    other.join(0.2)
+    recorder(durable.FOLDER_SYNCED, folder)
+    other.join(10)
+    assert not other.is_alive()
+    names = json.loads((shadow / names_name(folder)).read_bytes())["names"]
+    assert set(names) == {"fresh"}
 
 
 @pytest.mark.parametrize("event", ["sync", "synced", "renamed", "folder-sync", "folder-synced"])
