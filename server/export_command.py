@@ -87,7 +87,13 @@ def export(
     run again for this: DIR is only read, and a venue may be running there. Parquet needs pyarrow:
     pip install 'openoutcry[parquet]'.
     """
-    form = form or ("parquet" if out is not None and out.suffix == ".parquet" else "csv")
+    if form is None:
+        suffix = ".csv" if out is None else out.suffix
+        if suffix not in {".csv", ".parquet"}:
+            raise click.UsageError(f"{out} is neither .csv nor .parquet: choose with --format")
+        form = suffix[1:]
+    if out is not None and not out.absolute().parent.is_dir():
+        raise click.UsageError(f"there is no directory {out.absolute().parent} for {out.name}")
     names = read_names(folder)
     shards = chosen_shards(folder, shard)
     try:

@@ -241,4 +241,8 @@ def test_mistakes_get_a_sentence(journal: Journal, tmp_path: Path, monkeypatch: 
     assert "pip install 'openoutcry[parquet]'" in text
     assert not list(tmp_path.iterdir())
     missing = tmp_path / "no" / "t.csv"
-    assert "No such file" in run(journal.folder, "trades", "--out", missing, status=1).stderr
+    text = run(journal.folder, "trades", "--out", missing, status=2).stderr
+    assert f"no directory {missing.parent}" in text
+    text = run(journal.folder, "trades", "--out", tmp_path / "t.xlsx", status=2).stderr
+    assert "choose with --format" in text
+    run(journal.folder, "trades", "--format", "csv", "--out", tmp_path / "t.txt")
