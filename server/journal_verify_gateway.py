@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from openoutcry.engine.records import SHARD_SHIFT
 from openoutcry.server.checkpoint import read_checkpoint
 from openoutcry.server.journal import SegmentedFile, open_segments
 from openoutcry.server.log_end import map_another
 from openoutcry.server.sessions import (
     BLOCK_BYTES,
     BLOCK_ENTRIES,
+    BLOCK_HEADER_WORDS,
     BLOCK_WORDS,
     SEGMENT_MARK,
     STORED_HEAD_BYTES,
@@ -22,6 +24,7 @@ from openoutcry.server.sessions import (
 from openoutcry.server.verify_segments import DAMAGED, NOTE, OK, Finding, check_segments
 
 Tell = Callable[[Finding], None]
+_POSITION_MASK = (1 << SHARD_SHIFT) - 1
 
 
 def gateways_in(folder: Path) -> list[int]:
@@ -41,6 +44,32 @@ def check_gateways(folder: Path, tell: Tell) -> None:
         if check_segments(folder, f"{name}-messages", tell):
             _check_messages(folder, f"{name}-messages", stored_from, tell)
         _check_checkpoint(folder / f"{name}-checkpoint", tell)
+
+
+def last_reports_sent(folder: Path) -> dict[int, tuple[int, int]]:
+    """Return by shard (place in its report log, gateway) of the last report that a gateway has
+    noted as sent. Raises SegmentError and RecoveryError: an index cannot be read."""
+    found: dict[int, tuple[int, int]] = {}
+    for gateway in gateways_in(folder):
+        file = _opened(folder, f"gateway-{gateway}-index")
+        if file is None:
+            continue
+        try:
+            words = file.array(np.int64)
+            for start in range(file.first_byte, file.mapped_bytes, file.segment_bytes):
+                end = start + file.segment_bytes
+                blocks = words[start // 8 : end // 8].reshape(-1, BLOCK_WORDS)
+                count = np.where(blocks[:, 0] > 0, blocks[:, 4], 0)
+                is_entry = np.arange(BLOCK_ENTRIES) < count[:, np.newaxis]
+                sources = blocks[:, BLOCK_HEADER_WORDS + 1 :: 2][is_entry]
+                # Below 0 are messages of the gateway's own.
+                sources = sources[sources >= 0]
+                for shard in np.unique(sources >> SHARD_SHIFT).tolist():
+                    last = int(sources[sources >> SHARD_SHIFT == shard].max()) & _POSITION_MASK
+                    found[shard] = max(found.get(shard, (-1, 0)), (last, gateway))
+        finally:
+            file.close()
+    return found
 
 
 def _opened(folder: Path, name: str) -> SegmentedFile | None:

@@ -18,10 +18,12 @@ from openoutcry.server.journal_folder import (
     symbol_numbers,
 )
 from openoutcry.server.journal_names import Names
+from openoutcry.server.journal_verify_gateway import last_reports_sent
 from openoutcry.server.log_diff import LogDiff, diff_logs
 from openoutcry.server.log_end import RecoveryError
 from openoutcry.server.log_reader import CommandReader, find_start
 from openoutcry.server.replay_run import ReplayRun
+from openoutcry.server.segments import SegmentError
 from openoutcry.server.snapshots import SnapshotError
 
 #: What a client can send under a ClOrdID of its own.
@@ -88,8 +90,12 @@ def replay(
         elif last_seq is not None:
             shard = only_shard(folder, shard, "--to")
         is_good, is_shown = True, wanted is None
+        # Looked at before the logs: what is sent meanwhile is in these.
+        sent = last_reports_sent(folder) if verify and last_seq is None else {}
         for number in chosen_shards(folder, shard):
-            run = ReplayRun(folder, number, names, last_seq, from_snapshot, verify)
+            run = ReplayRun(
+                folder, number, names, last_seq, from_snapshot, verify, sent.get(number)
+            )
             try:
                 run.go()
                 if wanted is not None and run.has_symbol(wanted):
@@ -101,7 +107,7 @@ def replay(
                 is_good = is_good and run.is_good
             finally:
                 run.close()
-    except (RecoveryError, SnapshotError) as error:
+    except (RecoveryError, SegmentError, SnapshotError) as error:
         raise click.ClickException(str(error)) from None
     if not is_shown:
         raise click.ClickException(f"no shard that was replayed has a symbol {symbol!r}")

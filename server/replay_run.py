@@ -30,7 +30,11 @@ from openoutcry.server.snapshots import SnapshotError, read_header, snapshots, v
 
 
 class ReplayRun:
-    """The replay of a shard."""
+    """The replay of a shard.
+
+    `sent` is the last report that a gateway has noted as sent before the replay (place in the
+    report log, gateway); the commands must make it.
+    """
 
     def __init__(
         self,
@@ -40,6 +44,7 @@ class ReplayRun:
         last_seq: int | None,
         from_snapshot: bool,
         verify: bool,
+        sent: tuple[int, int] | None = None,
     ) -> None:
         self._folder = folder
         self._shard = shard
@@ -47,6 +52,7 @@ class ReplayRun:
         self._last_seq = last_seq
         self._notes: list[str] = []
         self._verify = verify
+        self._sent = sent
         self._hashes: list[Record] = []
         self._record: Record = {}
         self._lines: list[str] = []
@@ -151,6 +157,14 @@ class ReplayRun:
         replica = self._replica
         if end == FollowEnd.STOPPED:
             return
+        if self._sent is not None and self._sent[0] >= replica.report_bytes:
+            position, gateway = self._sent
+            self.is_good = False
+            self._notes.append(
+                f"gateway {gateway} has sent a report that is at byte {position} of the report "
+                f"log, and the commands' reports end at {replica.report_bytes}: the files are not "
+                f"of one time, and a start on them is refused; restore them together from a backup"
+            )
         if self._last_seq is not None and replica.seq < self._last_seq:
             self._notes.append(f"the log ends with command {replica.seq}, before {self._last_seq}")
         tail = replica.find_end()

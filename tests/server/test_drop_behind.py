@@ -61,6 +61,28 @@ def test_only_what_is_not_mapped_any_more_leaves_the_cache(tmp_path: Path):
     file.close()
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be told")
+def test_what_a_late_reader_brought_back_leaves_again(tmp_path: Path):
+    if file_system(tmp_path) in {"tmpfs", "ramfs"}:
+        pytest.skip("a file system in memory is the cache")
+    file = SegmentedFile(tmp_path, "shard-0-commands", SEGMENT_BYTES, writable=True)
+    file.map_next(populate=True)
+    path, read_by = file.segment_path(0), 0
+    file.drop_below(SEGMENT_BYTES)
+    behind = DropBehind()
+    behind.add(file, lambda: read_by)
+    behind.add(file, lambda: file.first_byte)
+    os.sync()
+    behind.step(0.0)
+    assert cached_pages(path) == 0
+    file.read(0, SEGMENT_BYTES)
+    assert cached_pages(path) > 0
+    read_by = SEGMENT_BYTES
+    behind.step(10.0)
+    assert cached_pages(path) == 0
+    file.close()
+
+
 def test_the_thread_ends(tmp_path: Path):
     file = SegmentedFile(tmp_path, "shard-0-reports", SEGMENT_BYTES, writable=True)
     file.map_next()

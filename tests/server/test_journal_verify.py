@@ -222,6 +222,25 @@ def test_gateways(journal: Journal, copied: Path):
     assert any("no checkpoint in it" in each["text"] for each in findings(copied))
 
 
+def test_reports_sent_that_no_command_makes(journal: Journal, copied: Path, tmp_path: Path):
+    def replay(status: int) -> dict[str, Any]:
+        result = CliRunner().invoke(main, ["replay", str(copied), "--verify", "--json"])
+        assert result.exit_code == status, result.output
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    assert replay(0)["notes"] == []
+    # What was logged last is gone: the files are of two times.
+    last = journal.ends[-2]
+    path, offset = place_of(copied, "shard-0-commands", last)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(bytes(journal.ends[-1] - last))
+    (note,) = (note for note in replay(1)["notes"] if "gateway" in note)
+    assert f"gateway 0 has sent a report that is at byte {report_places(journal)[-2]}" in note
+    assert "restore them together" in note
+
+
 def test_cut_gives_up_what_lies_behind_the_damage(journal: Journal, copied: Path):
     batch = 30
     end, seq = journal.ends[batch], journal.seqs[batch]
