@@ -79,6 +79,7 @@ _MAP_FAILED = ctypes.c_void_p(-1).value
 #: Segments are made ready in pieces, with pauses between them.
 _PIECE_BYTES = 1 << 20
 _PIECE_PAUSE_S = 0.0005
+_ZEROS = bytes(_PIECE_BYTES)
 
 #: Addresses reserved for one series of segments: a terabyte from the first that is mapped on.
 RESERVE_BYTES = 1 << 40
@@ -235,6 +236,7 @@ class SegmentedFile:
                 )
             index = self.mapped_bytes // self.segment_bytes
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if self.writable else 0)
+            is_new = self.writable and not self.segment_path(index).exists()
             fd = self._open(index)
             try:
                 _mmap(
@@ -253,23 +255,26 @@ class SegmentedFile:
             else:
                 os.close(fd)
             if populate:
-                self._populate(fd)
+                self._populate(fd, is_new=is_new)
             self.mapped_bytes += self.segment_bytes
         reach_in_python(self._faults, FaultPoint.SEGMENT_MAPPED)
 
-    def _populate(self, fd: int) -> None:
+    def _populate(self, fd: int, *, is_new: bool) -> None:
         """Meet the page faults here, not in the matching loop; older kernels say EINVAL.
 
-        A durable segment is written there, too, so that later syncs of a few batches need no change
-        of the file's extents: 90 us in place of 140. (Writing zeros by pwrite instead was slower
-        here, 250 us.) All goes in pieces, for others want the core and the disk meanwhile: a sync
-        behind a whole segment takes tens of milliseconds.
+        Zeros are written to a segment that was just made: the pages come in larger pieces than a
+        fault for each gets them (0.7 us a page in place of 2.7 to 3.9 here). But a sync of a few
+        batches writes these larger pieces, too. So where such syncs follow, pages come one by one,
+        and are written to the disk at once, which spares later syncs a change of the file's
+        extents: 90 us in place of 250 and 140. All goes in parts, for others want the core and the
+        disk meanwhile: a sync behind a whole segment takes tens of milliseconds.
         """
         for start in range(0, self.segment_bytes, _PIECE_BYTES):
             size = min(_PIECE_BYTES, self.segment_bytes - start)
-            if hasattr(os, "posix_fadvise"):
-                # Read ahead, pages come in larger pieces: half the time of a fault for each (0.33
-                # in place of 0.6 s for a GiB here).
+            if is_new and not self._is_written_ahead:
+                with contextlib.suppress(OSError):
+                    os.pwrite(fd, memoryview(_ZEROS)[:size], HEADER_BYTES + start)
+            elif hasattr(os, "posix_fadvise"):
                 os.posix_fadvise(fd, HEADER_BYTES + start, size, os.POSIX_FADV_WILLNEED)
             _libc.madvise(self.address + self.mapped_bytes + start, size, _MADV_POPULATE_WRITE)
             if self._is_written_ahead:
