@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ _LOOK_S = 0.05
 _FILL_TIMEOUT_S = 1800.0
 #: The kill comes when so much of a snapshot's share of the log is written.
 _NEARLY = 0.97
+#: More connections than usual where that many orders rest: each has room for a few times as many.
+_RESTING_EACH = 50_000
 
 
 class RestartError(Exception):
@@ -65,6 +68,7 @@ def _trade(host: str, port: int, flow: Scenario, rate: float, seed: int) -> None
             host=host,
             port=port,
             rate=rate,
+            connections=max(8, -(-flow.resting_orders // _RESTING_EACH)),
             duration_s=_FILL_TIMEOUT_S,
             seed=seed,
             is_quiet=True,
@@ -73,11 +77,17 @@ def _trade(host: str, port: int, flow: Scenario, rate: float, seed: int) -> None
 
 
 def _fill(
-    ready: dict[str, Any], commands: int, resting: int, snapshot_bytes: int
+    ready: dict[str, Any],
+    commands: int,
+    resting: int,
+    snapshot_bytes: int,
+    is_trading: Callable[[], bool],
 ) -> dict[str, Any]:
     """Wait for the moment to kill; return how the venue stood."""
     until = time.monotonic() + _FILL_TIMEOUT_S
     while time.monotonic() < until:
+        if not is_trading():
+            raise RestartError("the load ended before the moment to kill: see above")
         figures = _Figures(ready["http"])
         executed = figures.sum("orders_total")
         open_orders = figures.sum("pool_used", pool="open_orders")
@@ -132,7 +142,9 @@ def bench_restart(
                 process = context.Process(target=_trade, args=(host, port, flow, rate, seed))
                 process.start()
                 try:
-                    row = _fill(ready, commands, flow.resting_orders, snapshot_bytes)
+                    row = _fill(
+                        ready, commands, flow.resting_orders, snapshot_bytes, process.is_alive
+                    )
                     _kill(ready["pid"])
                 finally:
                     process.kill()
