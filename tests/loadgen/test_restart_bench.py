@@ -1,4 +1,4 @@
-"""`openoutcry bench restart`: a venue is killed and comes back; a load that ends early is no wait."""
+"""`bench restart`: a venue is killed and comes back; a load that ends early ends the wait."""
 
 import json
 from pathlib import Path
