@@ -59,7 +59,7 @@ e2e: $(INSTALLED) ## Run the tests with real processes and sockets.
 e2e-two: $(INSTALLED) ## Run the same with two gateways and two shards.
 	OPENOUTCRY_TEST_GATEWAYS=2 OPENOUTCRY_TEST_SHARDS=2 $(PYTEST) tests/e2e $(ARGS)
 
-crash: $(INSTALLED) ## Kill venues, break their disks and cut their power, for 25 minutes; count what is lost.
+crash: $(INSTALLED) ## Kill venues, break their disks and cut their power, for 40 minutes; count what is lost.
 	PYTHONPATH=tests $(BIN)/python -m crash --json build/crash.json $(ARGS)
 
 fuzz: $(INSTALLED) ## Run the fuzzers and property tests with many more examples.
