@@ -59,7 +59,7 @@ def shared_memory_folder(config: Config, data_dir: Path) -> Iterator[Path]:
     """
     folder = shared_folder(config.shm_dir, config.venue.name, data_dir)
     try:
-        remove_stale(config.shm_dir, config.venue.name)
+        remove_stale(config.shm_dir, config.venue.name, _ENDING_S)
         lock = lock_folder(folder, _ENDING_S)
     except FolderInUseError as error:
         raise StartError(_in_use(f"shared memory {folder}", error)) from error

@@ -215,12 +215,16 @@ def shared_folder(shm_dir: str, venue_name: str, data_dir: Path) -> Path:
     return Path(shm_dir) / f"{_PREFIX}{venue_name}-{digest}"
 
 
-def remove_stale(shm_dir: str, venue_name: str) -> None:
-    """Remove what killed venues of this name left: folders whose lock nobody holds."""
+def remove_stale(shm_dir: str, venue_name: str, wait_s: float = 0.0) -> None:
+    """Remove what killed venues of this name left: folders whose lock nobody holds.
+
+    `wait_s` is how long to wait, for all of them together, until their last processes have ended.
+    """
     if not Path(shm_dir).is_dir():
         return
+    deadline = time.monotonic() + wait_s
     for folder in Path(shm_dir).glob(f"{_PREFIX}{venue_name}-*"):
         with contextlib.suppress(FolderInUseError, OSError):
-            fd = lock_folder(folder)
+            fd = lock_folder(folder, deadline - time.monotonic())
             shutil.rmtree(folder, ignore_errors=True)
             os.close(fd)

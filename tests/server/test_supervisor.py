@@ -177,6 +177,18 @@ def test_the_processes_of_a_killed_venue_are_waited_for(tmp_path: Path):
     timer.join()
 
 
+@pytest.mark.usefixtures("_nothing_held")
+def test_shared_memory_of_a_venue_whose_processes_still_end_goes_too(tmp_path: Path):
+    config = Config(shm_dir=str(tmp_path))
+    left = shared_folder(config.shm_dir, config.venue.name, tmp_path / "before")
+    hold(left)
+    timer = threading.Timer(0.3, lambda: os.kill(held.pop(), signal.SIGKILL))
+    timer.start()
+    with shared_memory_folder(config, tmp_path / "data"):
+        timer.join()
+        assert not left.exists()
+
+
 def lock(folder: Path) -> None:
     with data_directory(folder):
         pass
