@@ -42,13 +42,14 @@ run: $(INSTALLED) ## Run the venue with the embedded default configuration.
 test: $(INSTALLED) test-plain test-all ## Run every test that CI runs.
 
 test-plain: $(INSTALLED) ## Run the tests of kernels without the JIT.
-	NUMBA_DISABLE_JIT=1 $(PYTEST) -q $(PLAIN_TESTS)
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -q -n $(WORKERS) --dist loadfile $(PLAIN_TESTS)
 
-# The kernels are compiled beforehand: a test's time-out is for the test.
+# The kernels are compiled beforehand: a test's time-out is for the test. Files go in their order, not
+# those of few tests last: these are the long ones, and one worker would wait for the other.
 test-all: $(INSTALLED) | test-plain
 	$(BIN)/openoutcry warm
 	OPENOUTCRY_TEST_BUILD=1 $(BIN)/openoutcry warm
-	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 conformance: $(INSTALLED) ## Run the FIX session's test cases, and count them by version.
 	PYTHONPATH=tests $(BIN)/python -m conformance.count --live $(ARGS)
