@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openoutcry.engine.records import SHARD_SHIFT
-from openoutcry.server.checkpoint import read_checkpoint
+from openoutcry.server.checkpoint import Checkpoint, read_checkpoint
 from openoutcry.server.journal import SegmentedFile, open_segments
 from openoutcry.server.log_end import map_another
 from openoutcry.server.sessions import (
@@ -39,11 +39,13 @@ def check_gateways(folder: Path, tell: Tell) -> None:
     for gateway in gateways_in(folder):
         name = f"gateway-{gateway}"
         stored_from = 0
+        checkpoint = _checkpoint(folder / f"{name}-checkpoint")
         if check_segments(folder, f"{name}-index", tell):
-            stored_from = _check_index(folder, f"{name}-index", tell)
+            next_block = 0 if checkpoint is None else checkpoint.next_block
+            stored_from = _check_index(folder, f"{name}-index", next_block, tell)
         if check_segments(folder, f"{name}-messages", tell):
             _check_messages(folder, f"{name}-messages", stored_from, tell)
-        _check_checkpoint(folder / f"{name}-checkpoint", tell)
+        _check_checkpoint(folder / f"{name}-checkpoint", checkpoint, tell)
 
 
 def last_reports_sent(folder: Path) -> dict[int, tuple[int, int]]:
@@ -85,8 +87,12 @@ def _opened(folder: Path, name: str) -> SegmentedFile | None:
     return file
 
 
-def _check_index(folder: Path, name: str, tell: Tell) -> int:
-    """Check the index blocks; return the first byte of the stored messages that they need."""
+def _check_index(folder: Path, name: str, next_block: int, tell: Tell) -> int:
+    """Check the index blocks; return the first byte of the stored messages that they need.
+
+    From `next_block` on are those of segments that were made since the checkpoint: the next start
+    writes the first block of one that died before it had been written.
+    """
     file = _opened(folder, name)
     assert file is not None
     try:
@@ -95,7 +101,17 @@ def _check_index(folder: Path, name: str, tell: Tell) -> int:
         blocks = words.reshape(-1, BLOCK_WORDS)
         a_segment = file.segment_bytes // BLOCK_BYTES
         entries = sessions = 0
-        for n, reason in _bad_blocks(blocks, first, a_segment):
+        heads = np.arange(-first % a_segment, len(blocks), a_segment)
+        is_late = (blocks[heads, 0] == 0) & (heads + first >= next_block)
+        for n in heads[is_late].tolist():
+            path, offset = file.locate((first + n) * BLOCK_BYTES)
+            text = (
+                f"block {first + n} ({path}, byte {offset}) does not begin its segment yet: the "
+                "segment is just being made, or was when the venue died; the next start writes it"
+            )
+            tell(Finding(name, NOTE, text, str(path), offset))
+        may_be_empty = np.isin(np.arange(len(blocks)), heads[is_late])
+        for n, reason in _bad_blocks(blocks, first, a_segment, may_be_empty):
             path, offset = file.locate((first + n) * BLOCK_BYTES)
             text = f"block {first + n} ({path}, byte {offset}) {reason}: restore it from a backup"
             tell(Finding(name, DAMAGED, text, str(path), offset))
@@ -114,10 +130,12 @@ def _check_index(folder: Path, name: str, tell: Tell) -> int:
         file.close()
 
 
-def _bad_blocks(blocks: NDArray[np.int64], first: int, a_segment: int) -> Iterator[tuple[int, str]]:
+def _bad_blocks(
+    blocks: NDArray[np.int64], first: int, a_segment: int, may_be_empty: NDArray[np.bool_]
+) -> Iterator[tuple[int, str]]:
     """Yield (place, what is wrong) of the blocks that nobody can have written so."""
     places = np.arange(len(blocks))
-    is_head = (places + first) % a_segment == 0
+    is_head = ((places + first) % a_segment == 0) & ~may_be_empty
     session, entries, before = blocks[:, 0], blocks[:, 4], blocks[:, 3]
     for is_bad, reason in (
         (is_head & (session != SEGMENT_MARK), "does not begin its segment"),
@@ -167,15 +185,18 @@ def _is_whole(head: bytes, body: bytes, session: int, answers: int) -> bool:
     return session < 1 << 63 and stored_record(body, session, answers)[: len(head)] == head
 
 
-def _check_checkpoint(path: Path, tell: Tell) -> None:
+def _checkpoint(path: Path) -> Checkpoint | None:
+    try:
+        return read_checkpoint(path)
+    except (OSError, ValueError):
+        return None
+
+
+def _check_checkpoint(path: Path, found: Checkpoint | None, tell: Tell) -> None:
     if not path.exists():
         text = "missing: the next start reads the whole index in its place"
         tell(Finding(path.name, NOTE, text, str(path)))
         return
-    try:
-        found = read_checkpoint(path)
-    except ValueError:
-        found = None
     if found is None:
         text = "no checkpoint in it is whole: the next start reads the whole index in its place"
         tell(Finding(path.name, NOTE, text, str(path)))

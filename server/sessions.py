@@ -363,9 +363,9 @@ class SessionIndex:
             self._has_failed = True
 
     def _map_blocks(self, used: int) -> None:
-        reach_in_python(self._faults, FaultPoint.GATEWAY_SEGMENT)
         first = self.index_file.mapped_bytes // BLOCK_BYTES * BLOCK_WORDS
         self.index_file.map_next()
+        reach_in_python(self._faults, FaultPoint.GATEWAY_SEGMENT)
         self._mark(first)
         self.allocator[BLOCK_LIMIT] = self.index_file.mapped_bytes // BLOCK_BYTES
         self._drop_below(self.index_file, used - self.index_file.segment_bytes)

@@ -105,10 +105,15 @@ def write_gateway(journal: Journal) -> None:
         sent[session] += 1
     index.close()
     messages.close()
+    write_checkpoint(folder, block, at, places)
+
+
+def write_checkpoint(folder: Path, next_block: int, stored_end: int, places: list[int]) -> None:
+    """Write both slots of the gateway's checkpoints."""
     file = CheckpointFile(folder / "gateway-0-checkpoint", 4, 1)
     for _ in range(2):
         found = Checkpoint.empty(4, 1)
-        found.next_block, found.stored_end = block, at
+        found.next_block, found.stored_end = next_block, stored_end
         found.rows["epoch"][1:] = 1
         found.shards[0] = (len(places), places[-1], len(places), places[-1])
         file.write(file.image(found))
@@ -220,6 +225,19 @@ def test_gateways(journal: Journal, copied: Path):
     path = copied / "gateway-0-checkpoint"
     path.write_bytes(bytes(4096) + path.read_bytes()[4096:])
     assert any("no checkpoint in it" in each["text"] for each in findings(copied))
+
+
+def test_an_index_segment_that_was_just_made(journal: Journal, copied: Path):
+    last = max(copied.glob("gateway-0-index-*.seg"))
+    content = last.read_bytes()
+    last.write_bytes(content[:4096] + bytes(8) + content[4104:])
+    assert "does not begin its segment" in damage(copied)["text"]
+    # The next start writes what was missing, where the segment was made since the checkpoint.
+    first = int(last.stem[-8:]) * (INDEX_SEGMENT // 4096)
+    write_checkpoint(copied, first, 0, report_places(journal))
+    found = findings(copied)
+    assert [each["part"] for each in found if each["state"] == "damaged"] == []
+    assert any("does not begin its segment yet" in each["text"] for each in found)
 
 
 def test_reports_sent_that_no_command_makes(journal: Journal, copied: Path, tmp_path: Path):
