@@ -156,7 +156,7 @@ def bench_restart(
                 row["replayed"] = figures.sum("recovery_commands")
                 row["recovery_s"] = figures.sum("recovery_seconds")
                 row["open_orders_after"] = figures.sum("pool_used", pool="open_orders")
-        if row["open_orders_after"] < 0.9 * flow.resting_orders:
+        if row["open_orders_after"] < 0.5 * flow.resting_orders:
             raise RestartError(f"{row['open_orders_after']:.0f} orders are open after the restart")
         rows.append(row)
         click.echo(
