@@ -90,6 +90,11 @@ def diff_logs(folder: Path, other: Path, shard: int, names: Names) -> LogDiff:
     try:
         streams = [_from(reader, first) for reader in readers]
         pair = _first_difference(streams, LOGGED_WORDS, COMMAND)
+        if pair is None:
+            # One of them ended; how far the other goes on is to be told.
+            for following in streams:
+                while following() is not None:
+                    pass
         found.ends = (readers[0].seq, readers[1].seq)
         if pair is not None:
             found.what, found.number = "command", int(pair[0]["seq"])

@@ -300,6 +300,7 @@ class CommandReader:
                 yield self._commands[:rows], self._batches[:count]
                 file.drop_below(self.position)
             if code == ReplayExit.PIECE:
+                assert rows, "a piece has room for a batch"
                 continue
             if code != ReplayExit.OUT_OF_ORDER and map_another(file):
                 continue

@@ -13,6 +13,8 @@ from support.damage import flip
 from support.journal_folder import Journal, write_journal
 
 from openoutcry.engine.enums import CommandKind, ReportKind, Side
+from openoutcry.engine.log import MAX_BATCH_COMMANDS
+from openoutcry.server import log_reader
 from openoutcry.server.main import main
 from openoutcry.server.replica import Replica
 
@@ -191,6 +193,21 @@ def test_damage_and_a_torn_tail(journal: Journal, copied: Path):
     assert "is damaged at byte" in run(copied, status=1).stderr
     # What lies before the snapshot is not looked at.
     assert record(copied, "--from-snapshot")["seq"] == journal.seqs[-2]
+
+
+def test_the_longer_log_is_read_to_its_end(
+    journal: Journal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    # A piece has room for no more than one batch, whatever its size.
+    monkeypatch.setattr(log_reader, "_ROWS", MAX_BATCH_COMMANDS)
+    shorter = write_journal(tmp_path / "shorter", snapshots_at=())
+    for path in sorted(shorter.folder.glob("shard-0-*-0000000[1-9].seg")):
+        path.unlink()
+    last = [record(each.folder, "--verify")["seq"] for each in (journal, shorter)]
+    assert 1 < last[1] < last[0]
+    for folders in ((journal, shorter), (shorter, journal)):
+        found = record(folders[0].folder, "--diff", folders[1].folder)
+        assert found["last_commands"] == (last if folders[0] is journal else last[::-1])
 
 
 def test_the_first_command_that_differs_is_named(journal: Journal, tmp_path: Path):
