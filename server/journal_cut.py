@@ -19,8 +19,8 @@ from openoutcry.engine.records import SHARD_SHIFT
 from openoutcry.engine.recovery import ReplayExit
 from openoutcry.server.checkpoint import CheckpointFile, checkpoint_sizes, read_checkpoint
 from openoutcry.server.durable import rename, sync_file, sync_folder
+from openoutcry.server.gateway_files import gateways_in, last_reports_sent
 from openoutcry.server.journal_folder import chosen_shards, folder_argument, shard_option
-from openoutcry.server.journal_verify_gateway import gateways_in
 from openoutcry.server.log_end import (
     CorruptLogError,
     RecoveryError,
@@ -193,7 +193,7 @@ def _plan(folder: Path, shard: int, position: int | None) -> CutPlan:
 
 
 def _damage(folder: Path, shard: int) -> int:
-    """Return where a shard's log is damaged.
+    """Return where a shard's log is damaged, or has lost its end.
 
     Raises:
         RecoveryError: it is not, or where no start reads it.
@@ -219,6 +219,11 @@ def _damage(folder: Path, shard: int) -> int:
             f"{error.path.name} from a backup for what reads the whole log; --at OFFSET cuts "
             "nevertheless"
         ) from error
+    with contextlib.closing(Replica.open(folder, shard, snapshot=newest or False)) as replica:
+        replica.follow()
+        sent, _ = last_reports_sent(folder).get(shard, (-1, 0))
+        if sent >= replica.report_bytes:
+            return replica.log_bytes
     raise RecoveryError(
         f"the command log of shard {shard} in {folder} is not damaged (a torn tail is cut by the "
         f"next start): there is nothing to give up; --at OFFSET cuts a good one"

@@ -8,6 +8,7 @@ import msgspec
 
 from openoutcry.engine.recovery import ReplayExit
 from openoutcry.server.directory import FILE_NAME, DirectoryError, read_directory
+from openoutcry.server.gateway_files import last_reports_sent, lost_end
 from openoutcry.server.journal_folder import (
     chosen_shards,
     folder_argument,
@@ -15,14 +16,20 @@ from openoutcry.server.journal_folder import (
     shard_option,
 )
 from openoutcry.server.journal_verify_gateway import check_gateways
-from openoutcry.server.log_end import CorruptLogError, RecoveryError, first_log_byte, log_name
+from openoutcry.server.log_end import (
+    CorruptLogError,
+    LogEnd,
+    RecoveryError,
+    first_log_byte,
+    log_name,
+)
 from openoutcry.server.log_reader import (
     CommandReader,
     LogStart,
     ReportReader,
     first_batch_from,
 )
-from openoutcry.server.segments import read_segment_header, segments_on_disk
+from openoutcry.server.segments import SegmentError, read_segment_header, segments_on_disk
 from openoutcry.server.snapshots import (
     SnapshotError,
     load_snapshot,
@@ -62,13 +69,21 @@ def verify(folder: Path, shard: int | None, as_json: bool) -> None:
 def check_folder(folder: Path, shard: int | None = None) -> list[Finding]:
     """Check everything in a data directory, or what belongs to one shard."""
     findings: list[Finding] = []
+    # Looked at before the logs: what is sent meanwhile is in these.
+    sent = _last_sent(folder)
     for number in chosen_shards(folder, shard):
         logs = (log_name(number), f"shard-{number}-reports")
         usable = [check_segments(folder, name, findings.append) for name in logs]
         good = _check_snapshots(folder, number, findings.append)
-        end = _check_commands(folder, number, findings.append) if usable[0] else None
-        if usable[1] and end is not None:
-            _check_reports(folder, number, end, good, findings.append)
+        found = _check_commands(folder, number, findings.append) if usable[0] else None
+        if found is None:
+            continue
+        with found[0] as reader:
+            is_lost = usable[1] and _check_reports(
+                folder, reader, good, sent.get(number), findings.append
+            )
+            if found[1].is_torn and not is_lost:
+                findings.append(_torn_tail(folder, reader, found[1]))
     if shard is None:
         check_gateways(folder, findings.append)
         _check_directory(folder, findings.append)
@@ -130,10 +145,19 @@ def _check_snapshots(folder: Path, shard: int, tell: Callable[[Finding], None]) 
     return good
 
 
+def _last_sent(folder: Path) -> dict[int, tuple[int, int]]:
+    try:
+        return last_reports_sent(folder)
+    except (RecoveryError, SegmentError):
+        # That the check of the gateways' files tells of.
+        return {}
+
+
 def _check_commands(
     folder: Path, shard: int, tell: Callable[[Finding], None]
-) -> CommandReader | None:
-    """Check a shard's command log; return a reader that stands at its end, or None."""
+) -> tuple[CommandReader, LogEnd] | None:
+    """Check a shard's command log; return a reader that stands at its end, and what is there; or
+    None."""
     name = log_name(shard)
     try:
         first_byte = first_log_byte(folder, shard)
@@ -162,25 +186,27 @@ def _check_commands(
         tell(Finding(name, DAMAGED, str(error), str(folder)))
         return None
     tell(Finding(name, OK, what))
-    if end.is_torn:
-        path, offset = reader.locate(end.position)
-        why = (
-            "it does not follow what is before it"
-            if reader.end == ReplayExit.OUT_OF_ORDER
-            else "it is no whole batch"
-        )
-        pid = running_pid(folder)
-        text = (
-            f"torn tail: {end.dirty_end - end.position} bytes at byte {end.position} of the log "
-            f"({path}, byte {offset}): {why}; "
-        )
-        text += (
-            "the next start cuts it off"
-            if pid is None
-            else f"the venue (pid {pid}) is writing it, or its next start cuts it off"
-        )
-        tell(Finding(name, NOTE, text, str(path), offset))
-    return reader
+    return reader, end
+
+
+def _torn_tail(folder: Path, reader: CommandReader, end: LogEnd) -> Finding:
+    path, offset = reader.locate(end.position)
+    why = (
+        "it does not follow what is before it"
+        if reader.end == ReplayExit.OUT_OF_ORDER
+        else "it is no whole batch"
+    )
+    pid = running_pid(folder)
+    text = (
+        f"torn tail: {end.dirty_end - end.position} bytes at byte {end.position} of the log "
+        f"({path}, byte {offset}): {why}; "
+    )
+    text += (
+        "the next start cuts it off"
+        if pid is None
+        else f"the venue (pid {pid}) is writing it, or its next start cuts it off"
+    )
+    return Finding(log_name(reader.shard), NOTE, text, str(path), offset)
 
 
 def _floor(folder: Path, shard: int) -> int:
@@ -196,15 +222,14 @@ def _floor(folder: Path, shard: int) -> int:
 
 def _check_reports(
     folder: Path,
-    shard: int,
     end: CommandReader,
     good: list[LogStart],
+    sent: tuple[int, int] | None,
     tell: Callable[[Finding], None],
-) -> None:
-    """Check a shard's report log as far as the commands go; `end` is closed."""
-    name = f"shard-{shard}-reports"
-    last_seq = end.seq
-    end.close()
+) -> bool:
+    """Check a shard's report log as far as the commands go (`end` stands behind the last of them);
+    return whether the commands end before what gateways have `sent` (see `last_reports_sent`)."""
+    name = f"shard-{end.shard}-reports"
     first = segments_on_disk(folder, name)[0]
     start = LogStart()
     if first > 0:
@@ -213,10 +238,10 @@ def _check_reports(
         if not there:
             text = f"not checked: no snapshot tells where a report begins behind segment {first}"
             tell(Finding(name, NOTE, text))
-            return
+            return False
         start = there[-1]
-    with ReportReader(folder, shard, start) as reader:
-        for _ in reader.pieces(last_seq):
+    with ReportReader(folder, end.shard, start) as reader:
+        for _ in reader.pieces(end.seq):
             pass
         text = (
             f"reports {start.report_seq + 1} to {reader.report_seq}, the last one of command "
@@ -235,3 +260,17 @@ def _check_reports(
                 f"reports fail"
             )
             tell(Finding(name, DAMAGED, text, str(path), offset))
+        if sent is None or sent[0] < max(reader.position, newest):
+            return False
+        row = reader.report_at(sent[0])
+        if row is None or row["seq"] <= end.seq:
+            text = (
+                f"{reader.reason}, and gateway {sent[1]} has sent later ones: `openoutcry replay "
+                f"{folder} --verify` tells whether the command log has lost its end, too"
+            )
+            tell(Finding(name, NOTE, text, str(path), offset))
+            return False
+        text = lost_end(folder, end.shard, end.position, end.seq, sent[1])
+        path, offset = end.locate(end.position)
+        tell(Finding(log_name(end.shard), DAMAGED, text, str(path), offset))
+        return True

@@ -1,21 +1,17 @@
 """Checks of what gateways keep: the index of what each session was sent, stored messages,
 checkpoints."""
 
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from openoutcry.engine.records import SHARD_SHIFT
-from openoutcry.server.checkpoint import Checkpoint, read_checkpoint
-from openoutcry.server.journal import SegmentedFile, open_segments
-from openoutcry.server.log_end import map_another
+from openoutcry.server.checkpoint import Checkpoint
+from openoutcry.server.gateway_files import checkpoint_of, gateways_in, map_whole
 from openoutcry.server.sessions import (
     BLOCK_BYTES,
     BLOCK_ENTRIES,
-    BLOCK_HEADER_WORDS,
     BLOCK_WORDS,
     SEGMENT_MARK,
     STORED_HEAD_BYTES,
@@ -24,14 +20,6 @@ from openoutcry.server.sessions import (
 from openoutcry.server.verify_segments import DAMAGED, NOTE, OK, Finding, check_segments
 
 Tell = Callable[[Finding], None]
-_POSITION_MASK = (1 << SHARD_SHIFT) - 1
-
-
-def gateways_in(folder: Path) -> list[int]:
-    """Return the gateways that have files in a data directory."""
-    names = (path.name for path in folder.glob("gateway-*"))
-    found = (re.match(r"gateway-(\d+)-", name) for name in names)
-    return sorted({int(match[1]) for match in found if match})
 
 
 def check_gateways(folder: Path, tell: Tell) -> None:
@@ -39,7 +27,7 @@ def check_gateways(folder: Path, tell: Tell) -> None:
     for gateway in gateways_in(folder):
         name = f"gateway-{gateway}"
         stored_from = 0
-        checkpoint = _checkpoint(folder / f"{name}-checkpoint")
+        checkpoint = checkpoint_of(folder, gateway)
         if check_segments(folder, f"{name}-index", tell):
             next_block = 0 if checkpoint is None else checkpoint.next_block
             stored_from = _check_index(folder, f"{name}-index", next_block, tell)
@@ -48,52 +36,13 @@ def check_gateways(folder: Path, tell: Tell) -> None:
         _check_checkpoint(folder / f"{name}-checkpoint", checkpoint, tell)
 
 
-def last_reports_sent(folder: Path) -> dict[int, tuple[int, int]]:
-    """Return by shard (place in its report log, gateway) of the last report that a gateway has
-    noted as sent. Raises SegmentError and RecoveryError: an index cannot be read."""
-    found: dict[int, tuple[int, int]] = {}
-    for gateway in gateways_in(folder):
-        file = _opened(folder, f"gateway-{gateway}-index")
-        if file is None:
-            continue
-        try:
-            words = file.array(np.int64)
-            for start in range(file.first_byte, file.mapped_bytes, file.segment_bytes):
-                end = start + file.segment_bytes
-                blocks = words[start // 8 : end // 8].reshape(-1, BLOCK_WORDS)
-                count = np.where(blocks[:, 0] > 0, blocks[:, 4], 0)
-                is_entry = np.arange(BLOCK_ENTRIES) < count[:, np.newaxis]
-                sources = blocks[:, BLOCK_HEADER_WORDS + 1 :: 2][is_entry]
-                # Below 0 are messages of the gateway's own.
-                sources = sources[sources >= 0]
-                for shard in np.unique(sources >> SHARD_SHIFT).tolist():
-                    last = int(sources[sources >> SHARD_SHIFT == shard].max()) & _POSITION_MASK
-                    found[shard] = max(found.get(shard, (-1, 0)), (last, gateway))
-        finally:
-            file.close()
-    return found
-
-
-def _opened(folder: Path, name: str) -> SegmentedFile | None:
-    """Map all that is kept of a series."""
-    file = open_segments(folder, name)
-    if file is not None:
-        try:
-            while map_another(file):
-                pass
-        except BaseException:
-            file.close()
-            raise
-    return file
-
-
 def _check_index(folder: Path, name: str, next_block: int, tell: Tell) -> int:
     """Check the index blocks; return the first byte of the stored messages that they need.
 
     From `next_block` on are those of segments that were made since the checkpoint: the next start
     writes the first block of one that died before it had been written.
     """
-    file = _opened(folder, name)
+    file = map_whole(folder, name)
     assert file is not None
     try:
         first = file.first_byte // BLOCK_BYTES
@@ -150,7 +99,7 @@ def _bad_blocks(
 
 def _check_messages(folder: Path, name: str, start: int, tell: Tell) -> None:
     """Check the stored messages' checksums from a byte on."""
-    file = _opened(folder, name)
+    file = map_whole(folder, name)
     assert file is not None
     try:
         data = file.array(np.uint8)
@@ -183,13 +132,6 @@ def _check_messages(folder: Path, name: str, start: int, tell: Tell) -> None:
 
 def _is_whole(head: bytes, body: bytes, session: int, answers: int) -> bool:
     return session < 1 << 63 and stored_record(body, session, answers)[: len(head)] == head
-
-
-def _checkpoint(path: Path) -> Checkpoint | None:
-    try:
-        return read_checkpoint(path)
-    except (OSError, ValueError):
-        return None
 
 
 def _check_checkpoint(path: Path, found: Checkpoint | None, tell: Tell) -> None:

@@ -202,24 +202,30 @@ def examine(file: SegmentedFile, shard: int, position: int, floor: int) -> LogEn
             )
     if floor > position:
         why = f"the log was good up to byte {floor} at least"
-        raise _corrupt(file, shard, position, why, is_short=True)
+        raise _corrupt(file, shard, position, why)
     return LogEnd(position, max(dirty_end * 8, position))
 
 
 def _snapshot_behind(folder: Path, shard: int, position: int) -> Path | None:
-    """Return the newest good snapshot if it stands on the log behind a byte, else None: a start
-    reads nothing before it."""
+    """Return the newest good snapshot if it stands behind a byte, on a log that reaches so far,
+    else None: a start reads nothing before it."""
     for path in snapshots(folder, shard):
-        with contextlib.suppress(SnapshotError):
-            return path if verify_snapshot(path).log_bytes > position else None
+        try:
+            log_bytes = verify_snapshot(path).log_bytes
+        except SnapshotError:
+            continue
+        with contextlib.suppress(RecoveryError):
+            file = open_log(folder, shard, log_bytes)
+            if file is not None:
+                file.close()
+            return path if log_bytes > position else None
+        return None
     return None
 
 
-def _corrupt(
-    file: SegmentedFile, shard: int, position: int, why: str, *, is_short: bool = False
-) -> CorruptLogError:
+def _corrupt(file: SegmentedFile, shard: int, position: int, why: str) -> CorruptLogError:
     path, offset = file.locate(position)
-    snapshot = None if is_short else _snapshot_behind(file.folder, shard, position)
+    snapshot = _snapshot_behind(file.folder, shard, position)
     if snapshot is not None:
         remedy = (
             f"the venue starts from {snapshot.name} behind it all the same: restore the file from "

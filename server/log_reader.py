@@ -409,6 +409,25 @@ class ReportReader:
                 return
             self.reason = f"the report log ends, or is damaged, behind report {self.report_seq}"
 
+    def report_at(self, position: int) -> Any:
+        """Return the REPORT row at a byte of the log that lies behind what was read; None where
+        there is none."""
+        file = self._file
+        if file is None or not self._base_ns:
+            return None
+        try:
+            while file.mapped_bytes < position + MAX_PACKED_BYTES:
+                if not map_another(file):
+                    return None
+        except RecoveryError:
+            return None
+        if packed_bytes(file.address + position) == 0:
+            return None
+        row = np.zeros(1, REPORT)
+        address = file.address + position
+        unpack_report(as_words(row), 0, self._base_ns, self._shard_base, address)
+        return row[0]
+
     def where(self) -> tuple[Path, int] | None:
         """Return file and byte of the last report's end; None without a log."""
         return None if self._file is None else self._file.locate(self.position)

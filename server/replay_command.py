@@ -8,6 +8,7 @@ import msgspec
 
 from openoutcry.engine.enums import CommandKind
 from openoutcry.engine.records import CL_ORD_ID_MAX
+from openoutcry.server.gateway_files import last_reports_sent
 from openoutcry.server.journal_dump import Filter, find_commands
 from openoutcry.server.journal_folder import (
     chosen_shards,
@@ -18,7 +19,6 @@ from openoutcry.server.journal_folder import (
     symbol_numbers,
 )
 from openoutcry.server.journal_names import Names
-from openoutcry.server.journal_verify_gateway import last_reports_sent
 from openoutcry.server.log_diff import LogDiff, diff_logs
 from openoutcry.server.log_end import RecoveryError
 from openoutcry.server.log_reader import CommandReader, find_start

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from openoutcry.engine.enums import Side
 from openoutcry.engine.market import depth
 from openoutcry.engine.records import DEPTH_LEVEL
+from openoutcry.server.gateway_files import lost_end
 from openoutcry.server.journal_dump import Filter, below, find_commands
 from openoutcry.server.journal_names import Names, instant
 from openoutcry.server.journal_records import (
@@ -32,8 +33,8 @@ from openoutcry.server.snapshots import SnapshotError, read_header, snapshots, v
 class ReplayRun:
     """The replay of a shard.
 
-    `sent` is the last report that a gateway has noted as sent before the replay (place in the
-    report log, gateway); the commands must make it.
+    `sent` is the last report that a gateway has noted as sent before the replay (see
+    `last_reports_sent`); the commands must make it.
     """
 
     def __init__(
@@ -158,12 +159,11 @@ class ReplayRun:
         if end == FollowEnd.STOPPED:
             return
         if self._sent is not None and self._sent[0] >= replica.report_bytes:
-            position, gateway = self._sent
             self.is_good = False
             self._notes.append(
-                f"gateway {gateway} has sent a report that is at byte {position} of the report "
-                f"log, and the commands' reports end at {replica.report_bytes}: the files are not "
-                f"of one time, and a start on them is refused; restore them together from a backup"
+                lost_end(
+                    replica.folder, replica.shard, replica.log_bytes, replica.seq, self._sent[1]
+                )
             )
         if self._last_seq is not None and replica.seq < self._last_seq:
             self._notes.append(f"the log ends with command {replica.seq}, before {self._last_seq}")

@@ -31,7 +31,9 @@ from openoutcry.engine.recovery import last_word
 from openoutcry.engine.ring import HEAD_WORD
 from openoutcry.engine.state import SHARD_WORDS, ShardWord
 from openoutcry.server.config import Config
+from openoutcry.server.gateway_files import last_reports_sent, lost_end
 from openoutcry.server.journal import SegmentedFile, open_segments, owner_of, segments_on_disk
+from openoutcry.server.log_end import missing_log
 from openoutcry.server.memory import VenueMemory, VenueWord
 from openoutcry.server.process import is_orphan
 from openoutcry.server.replica import FollowEnd, LogEnd, LogSink, RecoveryError, Replica
@@ -170,10 +172,12 @@ class _Start:
         self._beat.step()
         is_new = not segments_on_disk(self._log_folder, f"shard-{index}-commands")
         if is_new:
+            self._check_sent(replica)
             self._agree(replica)
         reports = self._open_reports(replica)
         end = self._replay(replica, reports)
         if not is_new:
+            self._check_sent(replica)
             self._agree(replica)
         file = self._cut(replica, end)
         if not self._has_memory:
@@ -213,6 +217,27 @@ class _Start:
                 f"{replica.venue!r}, not of {name!r}: name another --data-dir, or set venue.name "
                 "back"
             )
+
+    def _check_sent(self, replica: Replica) -> None:
+        """Refuse a log that has lost its end: gateways know of reports behind it.
+
+        Whatever stands there would be cut as a torn tail, and the new epoch be written over it. A
+        shard that comes back alone knows from shared memory what was released.
+
+        Raises:
+            RecoveryError, SegmentError: that is so, or what a gateway sent cannot be read.
+        """
+        if self._has_memory or self._log_folder != self._folder:
+            return
+        sent = last_reports_sent(self._folder, since_checkpoint=True)
+        position, gateway = sent.get(self.index, (-1, 0))
+        if position < replica.report_bytes:
+            return
+        if replica.log_bytes == 0:
+            raise missing_log(self._folder, self.index)
+        raise RecoveryError(
+            lost_end(self._folder, self.index, replica.log_bytes, replica.seq, gateway)
+        )
 
     def _agree(self, replica: Replica) -> None:
         """Refuse what the configuration may not do to this book, and wait for the other shards."""

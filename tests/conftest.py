@@ -10,6 +10,6 @@ settings.register_profile("default", _COMMON)
 settings.register_profile("long", _COMMON, max_examples=20_000)
 settings.load_profile("default")
 
-# A shell's background job ignores SIGINT, and what it starts inherits that: tests interrupt programs.
+# A background job of a shell ignores SIGINT, and so does what it starts; tests interrupt programs.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -24,7 +24,9 @@ from crash.venue import CrashError, CrashVenue
 from support.damage import flip_file, place_of
 
 from openoutcry.engine.state import ShardWord
+from openoutcry.server.gateway_files import last_reports_sent
 from openoutcry.server.log_end import find_end
+from openoutcry.server.log_reader import CommandReader, LogStart, ReportReader
 from openoutcry.server.recorder import FAIL, FAILED, VARIABLE
 from openoutcry.server.segments import HEADER_BYTES
 from openoutcry.server.snapshots import SnapshotHeader, read_header, snapshots
@@ -115,6 +117,10 @@ class Files:
         flip_file(path, offset, bits)
         self.undo.append(lambda: flip_file(path, offset, bits))
 
+    def move_away(self, path: Path) -> None:
+        """Have a bad file away in the end, as it is advised."""
+        self.undo.append(lambda: path.unlink(missing_ok=True))
+
     def cut(self, path: Path, size: int) -> None:
         """Cut a file short."""
         os.truncate(path, size)
@@ -140,6 +146,32 @@ def _commands_behind_snapshot(files: Files) -> tuple[str, ...]:
     path, offset = place_of(files.data, files.commands, at)
     files.flip(path, offset)
     return f"{path.name} is damaged at byte", "journal cut"
+
+
+def _commands_lost_their_end(files: Files) -> tuple[str, ...]:
+    """Flip a bit in the batch of the last report that was sent, and lose what follows: the log
+    alone looks torn."""
+    sent, _ = last_reports_sent(files.data)[files.shard]
+    _, header = files.snapshot()
+    start = LogStart(header.log_bytes, header.seq)
+    with ReportReader(files.data, files.shard) as reports:
+        seq = int(reports.report_at(sent)["seq"])
+    with CommandReader(files.data, files.shard, start) as reader:
+        batches = np.concatenate([found.copy() for _, found in reader.pieces()])
+        ends = [*batches["position"][1:].tolist(), reader.position]
+    n = int(np.searchsorted(batches["seq"], seq, "right")) - 1
+    if n < 0:
+        raise CrashError(f"nothing of what lies behind the snapshot was sent: {seq}, {start}")
+    begin, end = int(batches["position"][n]), int(ends[n])
+    for path in files.segments(files.commands):
+        content = path.read_bytes()
+        size = len(content) - HEADER_BYTES
+        kept = HEADER_BYTES + min(max(end - int(path.stem[-8:]) * size, 0), size)
+        path.write_bytes(content[:kept].ljust(len(content), b"\0"))
+    place = place_of(files.data, files.commands, files.rng.randrange(begin, end))
+    files.flip(*place)
+    said = f"can be read up to byte {begin}, command {batches['seq'][n] - 1}"
+    return f"the command log of shard {files.shard} in", "has lost its end", said, "journal cut"
 
 
 #: What has to lie behind the newest snapshot before it can be damaged.
@@ -203,18 +235,21 @@ def _reports_behind_snapshot(files: Files) -> tuple[str, ...]:
 def _flip_snapshot(files: Files) -> tuple[str, ...]:
     path, _ = files.snapshot()
     flip_file(path, files.rng.randrange(path.stat().st_size))
+    files.move_away(path)
     return "a snapshot is bad, the one before it is taken", path.name
 
 
 def _cut_snapshot(files: Files) -> tuple[str, ...]:
     path, _ = files.snapshot()
     files.cut(path, path.stat().st_size // 2)
+    files.move_away(path)
     return "a snapshot is bad, the one before it is taken", path.name
 
 
 def _flip_all_snapshots(files: Files) -> tuple[str, ...]:
     for path in snapshots(files.data, files.shard):
         flip_file(path, files.rng.randrange(path.stat().st_size))
+        files.move_away(path)
     return (f"no snapshot of shard {files.shard} is good: the whole log is replayed",)
 
 
@@ -312,6 +347,7 @@ def _no_index(files: Files) -> tuple[str, ...]:
 
 FAULTS = (
     Fault("commands flipped behind the snapshot", _commands_behind_snapshot, True),
+    Fault("commands lost their end", _commands_lost_their_end, True),
     Fault("commands flipped below the snapshot", _commands_below_snapshot, False),
     Fault("header of commands flipped", _header_of("shard-{shard}-commands"), True),
     Fault("header of reports flipped", _header_of("shard-{shard}-reports"), True),

@@ -20,7 +20,7 @@ from openoutcry.server.memory import lock_folder
 from openoutcry.server.replica import Replica
 from openoutcry.server.segments import SegmentOwner
 from openoutcry.server.sessions import BLOCK_WORDS, stored_record
-from openoutcry.server.snapshots import snapshots
+from openoutcry.server.snapshots import snapshots, write_snapshot
 
 INDEX_SEGMENT = 16 << 10
 
@@ -165,10 +165,15 @@ def test_a_flipped_command_is_named_with_file_and_offset(journal: Journal, copie
 
 
 def test_a_torn_tail_is_no_damage(journal: Journal, copied: Path):
-    flip(copied, "shard-0-commands", journal.ends[-2] + 50)
+    end = journal.ends[-1]
+    path, offset = place_of(copied, "shard-0-commands", end)
+    first = (journal.folder / "shard-0-commands-00000000.seg").read_bytes()[4096:]
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(first[:200])
     notes = [each for each in findings(copied) if each["state"] == "note"]
-    assert "torn tail" in notes[0]["text"]
-    assert f"byte {journal.ends[-2]} of the log" in notes[0]["text"]
+    assert "torn tail: 200 bytes" in notes[0]["text"]
+    assert f"byte {end} of the log" in notes[0]["text"]
 
 
 def test_segments(journal: Journal, copied: Path, tmp_path: Path):
@@ -255,8 +260,67 @@ def test_reports_sent_that_no_command_makes(journal: Journal, copied: Path, tmp_
         file.seek(offset)
         file.write(bytes(journal.ends[-1] - last))
     (note,) = (note for note in replay(1)["notes"] if "gateway" in note)
-    assert f"gateway 0 has sent a report that is at byte {report_places(journal)[-2]}" in note
+    said = f"has lost its end: it can be read up to byte {last}, command {journal.seqs[-2]}"
+    assert said in note
+    assert "gateway 0 has sent reports of later commands" in note
     assert "restore them together" in note
+    found = damage(copied)
+    assert (found["part"], found["offset"]) == ("shard-0-commands", offset)
+    assert said in found["text"]
+
+
+@pytest.mark.parametrize("batch", [-1, -4])
+def test_a_flipped_last_batch_is_no_torn_tail(journal: Journal, copied: Path, batch: int):
+    """In the log alone it looks like one; what was sent of its reports tells otherwise."""
+    end, seq = journal.ends[batch - 1], journal.seqs[batch - 1]
+    flip(copied, "shard-0-commands", end + 50, 1)
+    if batch < -1:
+        # Nothing that can be read follows.
+        path, offset = place_of(copied, "shard-0-commands", journal.ends[batch])
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(bytes(journal.ends[-1] - journal.ends[batch]))
+    found = damage(copied)
+    assert f"has lost its end: it can be read up to byte {end}, command {seq}" in found["text"]
+    assert f"journal cut {copied} --shard 0" in found["text"]
+    assert not any("torn tail" in each["text"] for each in findings(copied, 1))
+    # A start that was refused has touched the bytes behind the last report of what is left.
+    places = report_places(journal)
+    kept = int((journal.expected.rows()["seq"] <= seq).sum())
+    flip(copied, "shard-0-reports", places[kept])
+    assert "has lost its end" in damage(copied)["text"]
+    # Where the reports that were sent are gone, too, only a replay can tell.
+    before = {path: path.read_bytes() for path in copied.glob("shard-0-reports-*.seg")}
+    first, offset = place_of(copied, "shard-0-reports", places[kept - 2])
+    for path, content in before.items():
+        if path >= first:
+            size = offset if path == first else 4096
+            path.write_bytes(content[:size] + bytes(len(content) - size))
+    (note,) = (each for each in findings(copied) if "whether the command log" in each["text"])
+    assert (note["part"], note["state"]) == ("shard-0-reports", "note")
+    for path, content in before.items():
+        path.write_bytes(content)
+    text = run("cut", copied, "--shard", 0, "--yes").stdout
+    assert f"the log ends with command {seq} from now on, at byte {end}" in text
+    findings(copied)
+
+
+def test_damage_at_the_logs_end_below_a_snapshot(journal: Journal, copied: Path, tmp_path: Path):
+    replica = Replica.open(copied, 0)
+    replica.follow()
+    made = write_snapshot(copied, replica, VENUE)
+    replica.close()
+    flip(copied, "shard-0-commands", journal.ends[-2] + 50, 1)
+    found = damage(copied)["text"]
+    assert f"the log was good up to byte {journal.ends[-1]} at least" in found
+    assert f"the venue starts from {made.name} behind it all the same" in found
+    assert "all the same" in run("cut", copied, "--shard", 0, "--yes", status=1).stderr
+    # Where the log does not reach the snapshot, no start can go on there.
+    place_of(copied, "shard-0-commands", journal.ends[-1])[0].unlink()
+    for path in copied.glob("shard-0-commands-*.seg"):
+        if int(path.stem[-8:]) > 1:
+            path.unlink()
+    assert "journal cut" in damage(copied)["text"]
 
 
 def test_cut_gives_up_what_lies_behind_the_damage(journal: Journal, copied: Path):

@@ -26,15 +26,22 @@ from openoutcry.engine.log import (
     as_words,
     read_batch,
 )
-from openoutcry.engine.records import COMMAND
+from openoutcry.engine.records import COMMAND, SHARD_SHIFT
 from openoutcry.engine.ring import TAIL_WORD
 from openoutcry.engine.snapshot import check_invariants, state_hash
 from openoutcry.engine.state import ProcessStatus, ShardWord
 from openoutcry.server import durable, journal, shard_start
+from openoutcry.server.checkpoint import Checkpoint, CheckpointFile
 from openoutcry.server.config import Symbol, Venue
-from openoutcry.server.journal import HEADER_BYTES, open_segments, segments_on_disk
+from openoutcry.server.journal import (
+    HEADER_BYTES,
+    SegmentedFile,
+    open_segments,
+    segments_on_disk,
+)
 from openoutcry.server.replica import Replica
 from openoutcry.server.segments import owner_of
+from openoutcry.server.sessions import BLOCK_BYTES, BLOCK_WORDS, SEGMENT_MARK
 from openoutcry.server.shard_guard import lock_shard
 from openoutcry.server.snapshots import write_snapshot
 
@@ -323,6 +330,85 @@ def test_a_lost_end_that_was_committed_is_no_torn_tail(shard, caplog):
     with pytest.raises(SystemExit):
         shard.run()
     assert f"the log was good up to byte {end} at least" in caplog.text
+
+
+def note_sent(shard, place):
+    """Write the index of a gateway that has sent a report of the shard."""
+    owner = owner_of(shard.config)
+    index = SegmentedFile(
+        shard.folder, "gateway-1-index", 4 * BLOCK_BYTES, writable=True, owner=owner
+    )
+    index.map_next()
+    words = index.array(np.int64)
+    words[:3] = SEGMENT_MARK, 2, 0
+    block = words[BLOCK_WORDS : 2 * BLOCK_WORDS]
+    block[:6] = 1, 1, 1, -1, 1, 1
+    block[8:10] = 1, shard.index << SHARD_SHIFT | place
+    index.close()
+
+
+def checkpoint_sent(shard, position):
+    """Write the checkpoint of a gateway that has worked off the shard's reports up to a byte."""
+    file = CheckpointFile(shard.folder / "gateway-1-checkpoint", 2, 2)
+    made = Checkpoint.empty(2, 2)
+    made.shards["position"][shard.index] = position
+    file.write(file.image(made))
+    file.close()
+
+
+@pytest.mark.parametrize("noted", ["index", "checkpoint", "nothing", "damaged"])
+def test_a_lost_end_of_which_reports_were_sent_is_no_torn_tail(shard, tmp_path, caplog, noted):
+    """Whatever the log looks like: it is refused before anything is cut, or written over."""
+    before = replayed(shard)
+    end, reports = int(shard.words[ShardWord.LOG_BYTES]), shard.reports()
+    report_end = int(shard.words[ShardWord.RELEASED_POSITION])
+    shard.put(orders(10, shard.index, 1, 701))
+    shard.run()
+    if noted == "index":
+        note_sent(shard, report_end)
+    elif noted == "checkpoint":
+        checkpoint_sent(shard, report_end + 1)
+    elif noted == "damaged":
+        note_sent(shard, 64)
+        (shard.folder / "gateway-1-index-00000000.seg").write_bytes(b"")
+    path = commands_path(shard)
+    with path.open("r+b") as file:
+        file.seek(HEADER_BYTES + end + 40)
+        file.write(bytes(10_000))
+    content = {each.name: each.read_bytes() for each in shard.folder.iterdir()}
+    fresh = forget(shard, tmp_path)
+    if noted == "nothing":
+        note_sent(shard, report_end - 1)
+        checkpoint_sent(shard, report_end)
+        fresh.run()
+        assert "cut a torn tail" in caplog.text
+        assert replayed(shard)[1] == before[1] + 1
+        assert fresh.reports()[: len(reports)].tobytes() == reports.tobytes()
+        return
+    with pytest.raises(SystemExit):
+        fresh.run()
+    if noted == "damaged":
+        assert "gateway-1-index-00000000.seg has no segment header" in caplog.text
+    else:
+        said = f"it can be read up to byte {end}, command {before[1]}, and gateway 1 has sent"
+        assert said in caplog.text
+    now = {each.name: each.read_bytes() for each in shard.folder.iterdir()}
+    # The reports of the commands that are there were written again: the last one's packing touches
+    # the bytes behind it.
+    name = f"shard-{shard.index}-reports-00000000.seg"
+    old, new = (np.frombuffer(files.pop(name), np.uint8) for files in (content, now))
+    touched = np.flatnonzero(old != new) - HEADER_BYTES - report_end
+    assert ((touched >= 0) & (touched < 8)).all()
+    assert now == content
+
+
+def test_a_log_that_is_gone_is_missing_where_its_reports_were_sent(shard, tmp_path, caplog):
+    note_sent(shard, 64)
+    commands_path(shard).unlink()
+    with pytest.raises(SystemExit):
+        forget(shard, tmp_path).run()
+    assert f"the command log of shard {shard.index} is missing" in caplog.text
+    assert not commands_path(shard).exists()
 
 
 def test_a_log_that_lacks_what_was_released_is_refused(shard, caplog):
