@@ -257,7 +257,9 @@ def _order_line(
     price: Decimal | None,
 ) -> str:
     at = "at market" if price is None else f"@ {price}"
-    return f"{name:<16} {cl_ord_id} ({order_id})  {side} {qty} {symbol} {at}"
+    # A rejected order has none: FIX says NONE, the binary protocol 0.
+    named = cl_ord_id if order_id in {"", "NONE", "0"} else f"{cl_ord_id} ({order_id})"
+    return f"{name:<16} {named}  {side} {qty} {symbol} {at}"
 
 
 def _filled(cum_qty: Decimal, leaves_qty: Decimal, avg_px: Decimal | None) -> str:
@@ -320,7 +322,13 @@ def _decimal(text: str) -> Decimal:
 @click.option("--session", "session_id", default="CONSOLE", show_default=True, help="Who we are.")
 @click.option("--username", default=None, help="Of the session, where it has one.")
 @click.option("--password", default=None, envvar="OPENOUTCRY_PASSWORD", help="Of the session.")
-@click.option("--venue", "venue_comp_id", default="OPENOUTCRY", show_default=True, help="CompID.")
+@click.option(
+    "--target-comp-id",
+    "venue_comp_id",
+    default="OPENOUTCRY",
+    show_default=True,
+    help="FIX: the venue.",
+)
 @click.option(
     "--fix-version",
     # FIX 4.0 cannot begin the numbers anew, and a command keeps none for the next.

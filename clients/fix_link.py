@@ -242,7 +242,11 @@ class FixLink:
                 data = await self._reader.read(_READ_BYTES)
                 is_over = not data or self._receive(data)
                 if is_over and not self._session.is_logged_on:
-                    raise LogonRefused(self.logout_text or "the venue closed the connection")
+                    raise LogonRefused(
+                        self.logout_text
+                        or "the venue closed the connection: its log says why (a session or a "
+                        "TargetCompID that it does not know, perhaps)"
+                    )
 
     async def _run(self) -> None:
         try:

@@ -39,7 +39,10 @@ def post(
         response = connection.getresponse()
         text = response.read(1 << 20)
     except (OSError, http.client.HTTPException) as error:
-        raise AdminError(f"no venue answers at {target}: {error}") from None
+        raise AdminError(
+            f"no venue answers at {target} ({error}): start one with `openoutcry serve`, or name "
+            "its HTTP address with --target"
+        ) from None
     finally:
         connection.close()
     try:

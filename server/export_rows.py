@@ -117,7 +117,8 @@ class Source:
         if oldest is not None:
             self.notes.append(
                 f"shard {self.shard}: the log's beginning is gone; what was before the oldest "
-                f"snapshot ({oldest.name}) is not exported"
+                f"snapshot ({oldest.name}) is exported only with the archive's segments beside the "
+                "rest"
             )
         return oldest
 
@@ -305,7 +306,14 @@ def _order_columns(
         "side": _named(Side, rows["side"]),
         "type": _named(OrderType, rows["ord_type"]),
         "tif": _named(TimeInForce, rows["tif"]),
-        "price": _prices(symbol, rows["price_ticks"], names),
+        "price": [
+            None if is_market else price
+            for is_market, price in zip(
+                (rows["ord_type"] == OrderType.MARKET).tolist(),
+                _prices(symbol, rows["price_ticks"], names),
+                strict=True,
+            )
+        ],
         "qty": _qtys(symbol, rows["qty_lots"], names),
         "cum_qty": _qtys(symbol, rows["cum_qty"], names),
         "leaves_qty": _qtys(symbol, rows["leaves_qty"], names),

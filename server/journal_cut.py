@@ -79,7 +79,9 @@ def cut(folder: Path, shard: int | None, position: int | None, yes: bool) -> Non
             if not yes:
                 click.confirm("Cut?", abort=True)
             aside = carry_out(plan)
-    except (RecoveryError, SegmentError, FolderInUseError, OSError) as error:
+    except FolderInUseError as error:
+        raise click.ClickException(f"{error}: stop it first") from None
+    except (RecoveryError, SegmentError, OSError) as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"cut: what was given up is in {aside}")
     click.echo(f"start the venue; check with: openoutcry journal verify {folder}")

@@ -118,7 +118,9 @@ def _reports_of(
 @folder_argument
 @shard_option("Only this shard; all by default.")
 @click.option("--symbol", metavar="NAME", help="Only commands for this symbol.")
-@click.option("--account", metavar="NAME", help="Only commands for this account.")
+@click.option(
+    "--account", metavar="NAME", help="Only commands that name this account; cancels name none."
+)
 @click.option("--session", metavar="ID", help="Only commands of this session.")
 @click.option("--cl-ord-id", metavar="ID", help="Only commands that name this ClOrdID.")
 @click.option("--from", "first_seq", type=click.IntRange(1), metavar="SEQ", help="Begin here.")
@@ -154,18 +156,23 @@ def dump(
         last_seq=last_seq or LAST_SEQ,
     )
     shards = chosen_shards(folder, shard)
+    count = 0
     try:
         for number in shards:
             if len(shards) > 1 and not as_json:
                 click.echo(f"shard {number}")
-            _dump(folder, number, names, wanted, with_reports, as_json)
+            count += _dump(folder, number, names, wanted, with_reports, as_json)
     except RecoveryError as error:
         raise click.ClickException(str(error)) from None
+    if not count:
+        _tell("no command is what was asked for")
 
 
 def _dump(
     folder: Path, shard: int, names: Names, wanted: Filter, with_reports: bool, as_json: bool
-) -> None:
+) -> int:
+    """Show a shard's commands; return how many were shown."""
+    count = 0
     start = find_start(folder, shard, wanted.first_seq)
     if start.seq >= wanted.first_seq:
         _tell(f"shard {shard}: the log begins behind command {start.seq}; what was before is gone")
@@ -174,6 +181,7 @@ def _dump(
         reports = ReportReader(folder, shard, start) if with_reports else None
         is_one_missing = False
         for found in find_commands(reader, wanted, reports):
+            count += 1
             record = command_record(found.command, names, epoch=found.epoch, offset=found.offset)
             rows = [report_record(row, names, shard) for row in found.reports]
             # Whatever a client asks for is answered; other commands may have nothing to report.
@@ -193,6 +201,9 @@ def _dump(
             reports.close()
         if reader.end != ReplayExit.PIECE:
             tell_end(folder, shard, reader)
+            if wanted.first_seq > max(reader.seq, 1):
+                _tell(f"shard {shard}: the log ends with command {reader.seq}")
+    return count
 
 
 def below(report: Record) -> str:

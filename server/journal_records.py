@@ -102,7 +102,8 @@ def command_record(command: Any, names: Names, *, epoch: int, offset: int) -> Re
         record["type"] = name_of(OrderType, int(command["ord_type"]))
     if kind in {CommandKind.NEW, CommandKind.REPLACE}:
         record["tif"] = name_of(TimeInForce, int(command["tif"]))
-        _put_price(record, "price", names, symbol, int(command["price_ticks"]))
+        if int(command["ord_type"]) != OrderType.MARKET:
+            _put_price(record, "price", names, symbol, int(command["price_ticks"]))
         _put_qty(record, "qty", names, symbol, int(command["qty_lots"]))
     elif int(command["price_ticks"]) or int(command["qty_lots"]):
         _put_price(record, "price", names, symbol, int(command["price_ticks"]))
@@ -155,7 +156,8 @@ def report_record(report: Any, names: Names, shard: int) -> Record:
     if kind in {ReportKind.MASS_CANCELED, ReportKind.MASS_STATUS_END}:
         record["orders"] = int(report["qty_lots"])
     else:
-        _put_price(record, "price", names, symbol, int(report["price_ticks"]))
+        if not int(report["side"]) or int(report["ord_type"]) != OrderType.MARKET:
+            _put_price(record, "price", names, symbol, int(report["price_ticks"]))
         for field, key in (
             ("qty_lots", "qty"),
             ("cum_qty", "cum_qty"),
@@ -248,7 +250,7 @@ def _order_words(record: Record) -> list[str]:
         words[0] = f"symbol#{words[0]}"
     qty, price = _amount(record, "qty"), _amount(record, "price")
     if qty is not None and record["kind"] != "ADD_SYMBOL":
-        words.append(f"{qty} @ {price}")
+        words.append(str(qty) if price is None else f"{qty} @ {price}")
     return words
 
 

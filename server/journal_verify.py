@@ -197,14 +197,18 @@ def _torn_tail(folder: Path, reader: CommandReader, end: LogEnd) -> Finding:
         else "it is no whole batch"
     )
     pid = running_pid(folder)
+    missing = reader.goes_on_in()
+    if missing is not None:
+        remedy = (
+            f"its batch goes on in {missing.name}, which is not here, as in a part of an archive"
+        )
+    elif pid is None:
+        remedy = "the next start cuts it off"
+    else:
+        remedy = f"the venue (pid {pid}) is writing it, or its next start cuts it off"
     text = (
         f"torn tail: {end.dirty_end - end.position} bytes at byte {end.position} of the log "
-        f"({path}, byte {offset}): {why}; "
-    )
-    text += (
-        "the next start cuts it off"
-        if pid is None
-        else f"the venue (pid {pid}) is writing it, or its next start cuts it off"
+        f"({path}, byte {offset}): {why}; {remedy}"
     )
     return Finding(log_name(reader.shard), NOTE, text, str(path), offset)
 

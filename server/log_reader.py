@@ -15,6 +15,7 @@ from openoutcry.config.jit import lean_kernel
 from openoutcry.engine.log import (
     BATCH_END,
     BATCH_OK,
+    MAGIC,
     MAX_BATCH_COMMANDS,
     READ_HEADER_WORDS,
     BatchWord,
@@ -316,6 +317,17 @@ class CommandReader:
         if self._file is None:
             return LogEnd(self.position, self.position)
         return examine(self._file, self.shard, self.position, floor)
+
+    def goes_on_in(self) -> Path | None:
+        """Return the segment in which the batch at `position` goes on, if that is not there."""
+        file = self._file
+        if file is None:
+            return None
+        at, limit = self.position // 8, file.mapped_bytes // 8
+        word = int(file.array(np.int64)[at]) if at < limit else 0
+        if word & 0xFFFFFFFF != MAGIC or at + (word >> 35 & 0x1FFFFFFF) <= limit:
+            return None
+        return file.segment_path(file.mapped_bytes // file.segment_bytes)
 
     def locate(self, position: int) -> tuple[Path, int]:
         """Return file and byte of a position in the log; only to be asked of a log that exists."""

@@ -144,8 +144,8 @@ def find_venue(
     if fitting:
         lines = "".join(f"\n  {describe(venue)}" for venue in fitting)
         raise VenueNotFoundError(
-            f"{len(fitting)} venues{wanted} are running; "
-            f"name one with --venue or --data-dir:{lines}"
+            f"{len(fitting)} venues{wanted} are running; name one with "
+            f"{'--data-dir' if name else '--venue or --data-dir'}:{lines}"
         )
     text = f"no venue{wanted} is running here"
     if running:

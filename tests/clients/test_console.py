@@ -4,6 +4,7 @@ import asyncio
 from decimal import Decimal
 
 import click
+import msgspec
 import pytest
 from click.testing import CliRunner
 from support.fix_acceptor import FixAcceptor
@@ -89,7 +90,7 @@ async def test_an_order_that_rests_is_accepted() -> None:
 async def test_a_rejected_order_says_why() -> None:
     is_accepted, lines = await run("buy BAD 1 @ 2")
     assert not is_accepted
-    assert lines == ["rejected         my-id (O0-my-id)  buy 1 BAD @ 2: unknown symbol"]
+    assert lines == ["rejected         my-id  buy 1 BAD @ 2: unknown symbol"]
 
 
 async def test_a_cancel() -> None:
@@ -173,5 +174,12 @@ def test_a_binary_report_as_a_line() -> None:
         "0.500 in all on average @ 5, 1.500 left"
     )
     assert not line.is_final
+    # A rejected order has no OrderID.
+    unnamed = msgspec.structs.replace(
+        raw, kind=binary.ReportKind.REJECTED, status=binary.OrderStatus.REJECTED, order_id=0
+    )
+    refused = binary_line(binary._report(unnamed, symbol))
+    assert refused.is_refusal
+    assert refused.text.startswith("rejected         x  sell 2.000 BTCUSDT @ 5.00")
     refused = binary_line(messages.Reject(1, False, 1, "x", 1, "unknown"))
     assert refused.is_refusal

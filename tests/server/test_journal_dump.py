@@ -52,7 +52,9 @@ def test_fields_are_those_of_the_command(journal: Journal):
         assert line["session"] == command["session"]
         assert line["inbound_seq"] == command["inbound_seq"]
         assert line.get("account", 0) == command["account"]
-        assert line["price_ticks"] == command["price_ticks"]
+        # A market order has no price.
+        price = None if line["type"] == "MARKET" else command["price_ticks"]
+        assert line.get("price_ticks") == price
         assert line["qty_lots"] == command["qty_lots"]
 
 
@@ -78,6 +80,20 @@ def test_a_range_and_a_cl_ord_id(journal: Journal):
     is_named = (commands["cl_ord_id"] == name) | (commands["orig_cl_ord_id"] == name)
     assert shown == commands["seq"][is_named].tolist()
     assert len(shown) > 1
+
+
+def test_nothing_to_show_is_said(journal: Journal):
+    last = journal.seqs[-1]
+    assert run(journal.folder, "--from", last).stderr == ""
+    for options in (("--from", last + 1), ("--from", last + 1, "--to", last + 9)):
+        shown = run(journal.folder, *options)
+        assert shown.stdout == ""
+        assert shown.stderr.splitlines() == [
+            f"shard 0: the log ends with command {last}",
+            "no command is what was asked for",
+        ]
+    shown = run(journal.folder, "--cl-ord-id", "nobody's")
+    assert (shown.stdout, shown.stderr) == ("", "no command is what was asked for\n")
 
 
 def test_the_reports_stand_below_their_command(journal: Journal):

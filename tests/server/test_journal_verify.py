@@ -176,6 +176,15 @@ def test_a_torn_tail_is_no_damage(journal: Journal, copied: Path):
     assert f"byte {end} of the log" in notes[0]["text"]
 
 
+def test_a_part_of_an_archive_ends_within_a_batch(journal: Journal, copied: Path):
+    for path in copied.iterdir():
+        if path.name.startswith("gateway-") or path.name == "shard-0-commands-00000004.seg":
+            path.unlink()
+    (note,) = (each for each in findings(copied) if "torn tail" in each["text"])
+    assert "its batch goes on in shard-0-commands-00000004.seg, which is not here" in note["text"]
+    assert "cuts it off" not in note["text"]
+
+
 def test_segments(journal: Journal, copied: Path, tmp_path: Path):
     second = copied / "shard-0-commands-00000001.seg"
     whole = second.read_bytes()
@@ -398,5 +407,5 @@ def test_cut_refuses_while_a_venue_holds_the_lock(copied: Path):
         text = run("cut", copied, "--shard", 0, "--yes", status=1).stderr
     finally:
         os.close(holder)
-    assert "pid" in text or "process" in text
+    assert f"in use by the venue with pid {os.getpid()}: stop it first" in text
     assert "name the shard" in run("cut", copied, status=2).stderr

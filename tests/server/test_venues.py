@@ -88,6 +88,12 @@ def test_several_venues_are_named_in_a_sentence(place: Place, tmp_path: Path):
     assert text.startswith("2 venues are running; name one with --venue or --data-dir:")
     for venue in running_venues(place.shm_dir):
         assert describe(venue) in text
+    place.add("two", tmp_path / "c")
+    with pytest.raises(VenueNotFoundError) as error:
+        place.find("two")
+    assert str(error.value).startswith(
+        "2 venues named 'two' are running; name one with --data-dir:"
+    )
 
 
 def test_none_that_fits_is_said_with_those_that_run(place: Place, tmp_path: Path):

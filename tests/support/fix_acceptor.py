@@ -167,7 +167,7 @@ class FixAcceptor:
         order |= {14: "0", 151: qty, 6: "0"} | ({44: price} if price else {})
         match message.msg_type:
             case "D" if get(55) == "BAD":
-                reject = {39: "8", 150: "8", 103: "1", 58: "unknown symbol", 151: "0"}
+                reject = {37: "NONE", 39: "8", 150: "8", 103: "1", 58: "unknown symbol", 151: "0"}
                 self.report(name, order | reject)
             case "D":
                 self.report(name, order | {39: "0", 150: "0"})
