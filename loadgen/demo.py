@@ -33,6 +33,8 @@ _LOAD = (8, 1024)
 #: Orders resting while latency is measured.
 _SMALL_BOOK = 200
 _LADDER_EVERY_S = 0.25
+#: How long trading goes on for a picture of it, where none came in time.
+_FIRST_LADDER_S = 20.0
 #: A step that takes longer is compiling kernels, and says so.
 _QUIET_S = 2.0
 _BOOK_END_S = 5.0
@@ -207,11 +209,12 @@ class _Demo:
         )
         ladders = _Ladders()
         try:
+            # On a busy machine the ladder's process would begin when trading is over.
+            await _next_ladder(book)
             async with trading(ready, market, self.seed) as traders:
                 started = time.perf_counter()
-                with self.view.live(duration_s), contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(duration_s):
-                        await self._watch(book, ladders, traders.tally, started)
+                with self.view.live(duration_s):
+                    await self._watch(book, ladders, traders.tally, duration_s)
                 seconds = time.perf_counter() - started
             tally = traders.tally()
         finally:
@@ -251,18 +254,41 @@ class _Demo:
         return result
 
     async def _watch(
-        self, book: asyncio.subprocess.Process, ladders: "_Ladders", tally: Any, started: float
+        self,
+        book: asyncio.subprocess.Process,
+        ladders: "_Ladders",
+        tally: Callable[[], Any],
+        duration_s: float,
     ) -> None:
-        """Show the ladder as `openoutcry book` prints it, until cancelled."""
-        assert book.stdout is not None
-        assert book.stderr is not None
-        while True:
-            line = await book.stdout.readline()
-            if not line:
-                raise DemoError(f"the ladder ended: {(await book.stderr.read()).decode()}")
-            ladder = json.loads(line)
+        """Show the ladder as `openoutcry book` prints it, for a time.
+
+        It takes longer where no picture of both sides came, for there would be none to show.
+        """
+        started = time.perf_counter()
+
+        async def show() -> None:
+            ladder = await _next_ladder(book)
             ladders.add(ladder)
             self.view.ladder(ladder, tally(), time.perf_counter() - started)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(duration_s):
+                while True:
+                    await show()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FIRST_LADDER_S):
+                while not ladders.last:
+                    await show()
+
+
+async def _next_ladder(book: asyncio.subprocess.Process) -> dict[str, Any]:
+    assert book.stdout is not None
+    assert book.stderr is not None
+    line = await book.stdout.readline()
+    if not line:
+        raise DemoError(f"the ladder ended: {(await book.stderr.read()).decode()}")
+    ladder: dict[str, Any] = json.loads(line)
+    return ladder
 
 
 @dataclass
