@@ -15,6 +15,7 @@ import mmap
 import os
 import threading
 import time
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ _PIECE_BYTES = 1 << 20
 _PIECE_PAUSE_S = 0.0005
 _ZEROS = bytes(_PIECE_BYTES)
 
-#: Addresses reserved for one series of segments: a terabyte from the first that is mapped on.
+#: Addresses reserved for one series of segments, from the first that is mapped on: a terabyte, or
+#: less where a process has not so many.
 RESERVE_BYTES = 1 << 40
 
 
@@ -97,6 +99,35 @@ def _mmap(
         code = ctypes.get_errno()
         raise OSError(code, f"mmap of {size} bytes: {os.strerror(code)}")
     return int(mapped)
+
+
+class _Addresses:
+    """A range of reserved addresses; given back at the latest when nothing refers to it any more.
+
+    Raises:
+        OSError: there is no range of at least `least` bytes.
+    """
+
+    def __init__(self, least: int) -> None:
+        size = RESERVE_BYTES
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        while True:
+            try:
+                self.start = _mmap(None, size, _PROT_NONE, flags, -1)
+                break
+            except OSError:
+                if size <= least:
+                    raise
+                size = max(size >> 1, least)
+        self.size = size
+        self.give_back = weakref.finalize(self, _libc.munmap, self.start, size)
+        # At the process's end threads may still write; the mappings end with it.
+        self.give_back.atexit = False
+
+
+def _close_all(fds: dict[int, int]) -> None:
+    while fds:
+        os.close(fds.popitem()[1])
 
 
 class SyncError(OSError):
@@ -157,8 +188,9 @@ class SegmentedFile:
         self._lock = threading.Lock()
         #: A writer's open segments, by index: a file learns of a failed write only while open.
         self._fds: dict[int, int] = {}
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-        self._reserved = _mmap(None, RESERVE_BYTES, _PROT_NONE, flags, -1)
+        self._reserved = _Addresses(2 * self.segment_bytes)
+        # Of one that nobody closes: a start that is refused leaves several.
+        weakref.finalize(self, _close_all, self._fds).atexit = False
         self._begin_at(self.first_segment)
 
     def _begin_at(self, segment: int) -> None:
@@ -166,7 +198,7 @@ class SegmentedFile:
         self._first_mapped = segment
         self.mapped_bytes = self._window = segment * self.segment_bytes
         #: Where byte 0 would lie, whether or not these addresses are ours.
-        self.address = self._reserved - self._window
+        self.address = self._reserved.start - self._window
 
     def _size(self, wanted: int | None, is_there: bool) -> int:
         if wanted is not None and (wanted <= 0 or wanted % mmap.PAGESIZE):
@@ -182,11 +214,15 @@ class SegmentedFile:
         return read_segment_header(self.segment_path(self.first_segment)).segment_bytes
 
     def array(self, dtype: DTypeLike) -> NDArray[Any]:
-        """Return the series from byte 0 on as an array; only what is mapped may be touched."""
+        """Return the series from byte 0 on as an array; only what is mapped may be touched.
+
+        It keeps the addresses, though not the file, until `close`.
+        """
         self._has_array = True
         itemsize = np.dtype(dtype).itemsize
-        count = (self._window + RESERVE_BYTES) // itemsize
+        count = (self._window + self._reserved.size) // itemsize
         buffer: Any = (ctypes.c_char * (count * itemsize)).from_address(self.address)
+        buffer.addresses = self._reserved
         return np.frombuffer(buffer, dtype=dtype)
 
     @property
@@ -228,11 +264,11 @@ class SegmentedFile:
             SegmentError: the segment that is there cannot be used.
         """
         with self._lock:
-            if self.mapped_bytes + self.segment_bytes > self._window + RESERVE_BYTES:
+            if self.mapped_bytes + self.segment_bytes > self._window + self._reserved.size:
                 raise OutOfSpaceError(
                     errno.EFBIG,
-                    f"{self.name} has grown by {RESERVE_BYTES} bytes, as far as one process maps "
-                    "it: start the venue again",
+                    f"{self.name} has grown by {self._reserved.size} bytes, as far as one process "
+                    "maps it: start the venue again",
                 )
             index = self.mapped_bytes // self.segment_bytes
             protection = mmap.PROT_READ | (mmap.PROT_WRITE if self.writable else 0)
@@ -442,8 +478,8 @@ class SegmentedFile:
 
     def close(self) -> None:
         """Give the addresses back. Arrays over them must not be used any more."""
-        _libc.munmap(self._reserved, RESERVE_BYTES)
-        self._close_files(self._window + RESERVE_BYTES)
+        self._reserved.give_back()
+        _close_all(self._fds)
         self.mapped_bytes = self._first_mapped = 0
 
 

@@ -25,6 +25,10 @@ from openoutcry.server.journal import (
 
 SEGMENT = 1 << 16
 
+needs_proc = pytest.mark.skipif(
+    not Path("/proc/self/maps").exists(), reason="looks at the process's mappings in /proc"
+)
+
 
 def test_a_record_may_cross_a_segment_border(tmp_path: Path) -> None:
     file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
@@ -160,6 +164,89 @@ def test_positions_beyond_the_addresses_reserved_are_reached_by_beginning_there(
     assert reader.first_byte == begin + SEGMENT
     reader.close()
     writer.close()
+
+
+def mapped(file: SegmentedFile) -> bool:
+    """Tell whether the range of a file's addresses is taken."""
+    return is_mapped(file.address + file.first_byte)
+
+
+def is_mapped(address: int) -> bool:
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        first, last = (int(word, 16) for word in line.split()[0].split("-"))
+        if first <= address < last:
+            return True
+    return False
+
+
+@needs_proc
+def test_addresses_and_descriptors_of_a_file_that_nobody_closed_come_back(tmp_path: Path) -> None:
+    def leave_one() -> int:
+        file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+        file.ensure(2 * SEGMENT)
+        file.array(np.uint8)[3] = 7
+        return file.address
+
+    # More than there are addresses for, 1 TiB each.
+    descriptors = len(os.listdir("/proc/self/fd"))
+    for _ in range(200):
+        address = leave_one()
+    assert not is_mapped(address)
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+@needs_proc
+def test_an_array_keeps_the_addresses_that_it_shows(tmp_path: Path) -> None:
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    file.ensure(SEGMENT)
+    address = file.address
+    part = file.array(np.int64)[8:16]
+    part[:] = 5
+    file = None  # type: ignore[assignment]
+    assert part.tolist() == [5] * 8
+    part[1] = 6
+    assert (tmp_path / "log-00000000.seg").read_bytes()[HEADER_BYTES:][72:73] == b"\6"
+    assert is_mapped(address)
+    del part
+    assert not is_mapped(address)
+
+
+@needs_proc
+def test_a_closed_file_takes_nobody_elses_addresses(tmp_path: Path) -> None:
+    first = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    first.map_next()
+    first.close()
+    # It gets the place that the first one had.
+    second = SegmentedFile(tmp_path, "other", SEGMENT, writable=True)
+    second.map_next()
+    first.close()
+    del first
+    second.array(np.uint8)[5] = 9
+    assert mapped(second)
+    second.close()
+    assert not mapped(second)
+
+
+def test_where_addresses_are_few_fewer_are_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some arm64 kernels give a process 512 GiB in all; and there is `ulimit -v`."""
+    monkeypatch.setattr(journal, "RESERVE_BYTES", 1 << 62)
+    file = SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
+    file.ensure(2 * SEGMENT)
+    file.array(np.uint8)[SEGMENT] = 3
+    assert file.read(SEGMENT, SEGMENT + 1) == b"\3"
+    assert len(file.array(np.uint8)) < 1 << 62
+    file.close()
+
+
+def test_no_addresses_at_all_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(address: int | None, size: int, *_: object) -> int:
+        raise OSError(errno.ENOMEM, f"mmap of {size} bytes: Cannot allocate memory")
+
+    monkeypatch.setattr(journal, "_mmap", refuse)
+    with pytest.raises(OSError, match=f"mmap of {2 * SEGMENT} bytes"):
+        SegmentedFile(tmp_path, "log", SEGMENT, writable=True)
 
 
 def test_no_more_is_mapped_than_there_are_addresses(
