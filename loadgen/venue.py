@@ -1,5 +1,6 @@
 """A venue of our own, as a separate process: started, waited for, stopped."""
 
+import contextlib
 import json
 import os
 import select
@@ -15,7 +16,9 @@ from typing import Any
 
 #: A first start compiles every kernel.
 READY_S = 300.0
-_STOP_S = 20.0
+#: Longer than a venue waits for its own processes, each kind of which has 15 s.
+_STOP_S = 100.0
+_LOG_S = 20.0
 
 
 class VenueError(Exception):
@@ -38,7 +41,8 @@ def own_venue(
         on_log: Gets each line of its log, in a thread; by default they go to our stderr.
 
     Raises:
-        VenueError: it did not start; the text ends with the last line of its log.
+        VenueError: it did not start, and the text ends with the last line of its log; or it did
+            not stop, and was killed.
     """
     command = [sys.executable, "-m", "openoutcry.server.main", "serve"]
     if config:
@@ -62,13 +66,18 @@ def own_venue(
                 ready = _ready_line(process)
             except VenueError as error:
                 if reader is not None and process.poll() is not None:
-                    reader.join(_STOP_S)
+                    reader.join(_LOG_S)
                 raise VenueError(": ".join([str(error), *last])) from None
             yield ready
-        finally:
+        except BaseException:
+            with contextlib.suppress(VenueError):
+                _stop(process)
+            raise
+        else:
             _stop(process)
+        finally:
             if reader is not None:
-                reader.join(_STOP_S)
+                reader.join(_LOG_S)
 
 
 @contextmanager
@@ -128,6 +137,7 @@ def _stop(process: "subprocess.Popen[str]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+        raise VenueError(f"the venue did not stop within {_STOP_S:g} s, and was killed") from None
 
 
 def endpoint(text: str) -> tuple[str, int]:

@@ -147,7 +147,7 @@ class Follower:
             return False
         end = self._committed()
         is_behind = self.replica.log_bytes < end and self._follow(end)
-        self._set_priority(end - self.replica.log_bytes)
+        self._set_priority(end - self.replica.log_bytes, is_awaited=stop > 0)
         if stop:
             if not is_behind:
                 if self.replica.seq != self._last_seq:
@@ -177,10 +177,13 @@ class Follower:
         is_synced = self.config.log.durability == "power"
         return int(self.words[ShardWord.SYNCED_BYTES if is_synced else ShardWord.LOG_BYTES])
 
-    def _set_priority(self, lag_bytes: int) -> None:
-        """Claim a fair share of a core while the lag is longer than a period of snapshots."""
+    def _set_priority(self, lag_bytes: int, *, is_awaited: bool = False) -> None:
+        """Claim a fair share of a core while the lag is longer than a period of snapshots, and for
+        what a stop waits for."""
         background = self.background
-        if not background.is_raised and lag_bytes > RAISE_AT * self._period:
+        if is_awaited:
+            background.is_raised = True
+        elif not background.is_raised and lag_bytes > RAISE_AT * self._period:
             log.warning("far behind, priority raised: shard=%d bytes=%d", self.index, lag_bytes)
             background.is_raised = True
         elif background.is_raised and lag_bytes < LOWER_AT * self._period:

@@ -357,7 +357,11 @@ class Supervisor:
         children.end("shard", _STOP_TIMEOUT_S)
         stopped = memory.shards[:, ShardWord.STATUS] == ProcessStatus.STOPPED
         # Of a shard that did not end well the log may have to be cut: a recovery does that.
-        memory.shards[:, ShardWord.FOLLOWER_STOP] = np.where(stopped & self._is_kept, 1, 2)
+        is_useful = stopped & self._is_kept
+        memory.shards[:, ShardWord.FOLLOWER_STOP] = np.where(is_useful, 1, 2)
+        # One that writes no last snapshot has nothing to finish, and may have little of a core.
+        followers = zip(children.find("follower"), is_useful, strict=False)
+        children.kill([follower for follower, useful in followers if not useful])
         children.end("follower", _STOP_TIMEOUT_S, while_beating_s=_LAST_SNAPSHOT_S)
         for child in children.find("exporter"):
             if child.pid:

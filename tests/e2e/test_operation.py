@@ -225,6 +225,14 @@ def test_the_death_of_the_supervisor_ends_all(tmp_path: Path):
     assert venue.shared() == []
 
 
+def test_a_stop_awaits_no_follower_that_has_nothing_to_write(tmp_path: Path):
+    """On busy cores it has so little of one that the stop would take a minute."""
+    with Venue(tmp_path, gateways=1, shards=1) as venue:
+        follower = wait_for(lambda: venue.children().get("oo-follower-0"))
+        os.kill(follower, signal.SIGSTOP)
+    assert not is_there(follower)
+
+
 # --- Metrics ---
 
 

@@ -66,6 +66,34 @@ def test_a_venue_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) 
         raise AssertionError("not reached")
 
 
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print('{"ready": true}', flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_venue_that_had_to_be_killed_did_not_stop_cleanly(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(venue, "_STOP_S", 0.3)
+    with instead(monkeypatch, DEAF) as started:
+        with pytest.raises(VenueError, match="did not stop within"), own_venue():
+            pass
+        assert started[0].poll() is not None
+
+
+def test_what_happened_before_a_stop_that_failed_is_what_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(venue, "_STOP_S", 0.3)
+    with instead(monkeypatch, DEAF) as started:
+        with pytest.raises(KeyError, match="phase"), own_venue():
+            raise KeyError("phase")
+        assert started[0].poll() is not None
+
+
 def test_endpoints() -> None:
     assert endpoint("127.0.0.1:80") == ("127.0.0.1", 80)
     assert endpoint("[::1]:80") == ("::1", 80)

@@ -399,6 +399,27 @@ def test_the_priority_rises_only_while_it_is_far_behind(make: Callable[..., Benc
     assert follower.background.is_raised
     follower._set_priority((1 << 20) - 1)
     assert not follower.background.is_raised
+    follower._set_priority(0, is_awaited=True)
+    assert follower.background.is_raised
+
+
+def test_what_a_stop_waits_for_has_ordinary_priority(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+):
+    bench = make()
+    bench.shard.trade(10)
+    raised = []
+    write = Follower._write
+
+    def note(follower: Follower, reason: str) -> None:
+        raised.append((reason, follower.background.is_raised))
+        write(follower, reason)
+
+    monkeypatch.setattr(Follower, "_write", note)
+    bench.follow()
+    wait_for(lambda: bench.words[ShardWord.FOLLOWER_STATUS] == ProcessStatus.RUNNING)
+    bench.stop()
+    assert raised == [("the venue stops", True)]
 
 
 def test_steps_run_on_a_thread_of_low_priority_unless_it_is_raised(make: Callable[..., Bench]):
