@@ -9,11 +9,11 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 import msgspec
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from openoutcry.loadgen.demo_view import View
     from openoutcry.loadgen.scenario import Scenario
     from openoutcry.loadgen.scrape import Scrape
+
+_T = TypeVar("_T")
 
 #: How --duration is divided: latency and throughput are measured once for each protocol.
 _SHARES = {"latency": 0.08, "throughput": 0.16, "trading": 0.52}
@@ -53,8 +55,8 @@ class _Demo:
     view: "View"
     result: dict[str, Any] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
-    #: Scrapes of the venue's figures: before the first phase, and after each.
-    scrapes: dict[str, "Scrape"] = field(default_factory=dict)
+    #: The venue's own figures before and after each measurement of the phase under way.
+    spans: list[tuple["Scrape", "Scrape"]] = field(default_factory=list)
     name: str = field(default_factory=lambda: f"demo-{os.getpid()}")
     log: deque[str] = field(default_factory=lambda: deque(maxlen=50))
 
@@ -102,32 +104,39 @@ class _Demo:
         from openoutcry.loadgen.scrape import NAMES, scrape, stages_us
 
         scenario = load_scenario("default")
-        # Filling a large book would be most of what the venue's own figures of this phase are of.
+        # A large book takes longer to fill than there is time to measure.
         small = msgspec.structs.replace(scenario, resting_orders=_SMALL_BOOK)
         for protocol in PROTOCOLS:
             text = f"compiling the {NAMES[protocol]} client's kernels (first run only) …"
             with _slow(self.view, text):
                 _compile_client(scenario, protocol)
             _heed_interrupts()
-        self.scrapes["start"] = scrape(ready["http"])
+
+        def trade() -> dict[str, Any]:
+            before = scrape(ready["http"])
+            try:
+                found = asyncio.run(_cancellable(self._trade(ready)))
+            except asyncio.CancelledError:
+                _heed_interrupts()
+                raise
+            self.spans.append((before, scrape(ready["http"])))
+            return found
+
         phases: list[tuple[str, Callable[[], dict[str, Any]]]] = [
             ("latency", lambda: self._loads(ready, small, "latency", (1, 1))),
             ("throughput", lambda: self._loads(ready, scenario, "throughput", _LOAD)),
-            ("trading", lambda: asyncio.run(self._trade(ready))),
+            ("trading", trade),
         ]
         stages = {}
-        before = self.scrapes["start"]
         for phase, measure in phases:
+            self.spans.clear()
             self.result[phase] = measure()
             _heed_interrupts()
-            self.scrapes[phase] = after = scrape(ready["http"])
-            stages[phase] = stages_us(before, after)
-            before = after
-        last = self.scrapes["trading"]
+            stages[phase] = stages_us(*self.spans)
+        before, last = self.spans[-1]
         totals = last.totals
         trading = self.result["trading"]
-        earlier = self.scrapes["throughput"].totals["trades"]
-        trading["venue_trades"] = round(totals["trades"] - earlier)
+        trading["venue_trades"] = round(totals["trades"] - before.totals["trades"])
         if trading["venue_trades"] != trading["trades"]:
             self.errors.append(
                 f"the venue counted {trading['venue_trades']} trades, the clients were told of "
@@ -155,7 +164,13 @@ class _Demo:
         size: tuple[int, int],
     ) -> dict[str, Any]:
         from openoutcry.loadgen.run import RunOptions, run
+        from openoutcry.loadgen.scrape import scrape
         from openoutcry.loadgen.venue import endpoint
+
+        edges: list[Scrape] = []
+
+        def on_edge() -> None:
+            edges.append(scrape(ready["http"]))
 
         connections, window = size
         duration_s = max(self.duration_s * _SHARES[phase], 0.2)
@@ -163,6 +178,7 @@ class _Demo:
         found = {}
         for protocol in PROTOCOLS:
             host, port = endpoint(ready[protocol])
+            edges.clear()
             result = run(
                 RunOptions(
                     scenario=scenario,
@@ -177,8 +193,11 @@ class _Demo:
                     seed=self.seed,
                     session_prefix=f"DEMO-{phase[0]}{protocol[0]}".upper(),
                     is_quiet=True,
-                )
+                ),
+                on_edge,
             )
+            if len(edges) == 2:  # a run that failed may have fewer
+                self.spans.append((edges[0], edges[1]))
             self.errors += [f"{phase}, {protocol}: {text}" for text in result["error_texts"]]
             names = ("orders_sent", "acked", "rejected", "trades", "duration_s", "acked_per_s")
             found[protocol] = {
@@ -371,12 +390,29 @@ def _text(value: Decimal) -> str:
 
 #: The signals that were to end the demo.
 _interrupts: list[int] = []
+#: The main task of the event loop that runs, if one does.
+_main_tasks: list[asyncio.Task[Any]] = []
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
     # Not by way of SIGINT, which a shell's background job ignores.
     _interrupts.append(number)
-    raise KeyboardInterrupt
+    if not _main_tasks or len(_interrupts) > 1:
+        raise KeyboardInterrupt
+    # Raised here it would end any task, a client's for one, and the others could not close theirs.
+    task = _main_tasks[0]
+    task.get_loop().call_soon_threadsafe(task.cancel)
+
+
+async def _cancellable(what: Awaitable[_T]) -> _T:
+    """Await it in a main task that the first signal cancels; asyncio has that for SIGINT alone."""
+    task = asyncio.current_task()
+    assert task is not None
+    _main_tasks.append(task)
+    try:
+        return await what
+    finally:
+        _main_tasks.clear()
 
 
 def _heed_interrupts() -> None:

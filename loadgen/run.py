@@ -55,8 +55,12 @@ class RunOptions:
     is_quiet: bool = False
 
 
-def run(options: RunOptions) -> dict[str, Any]:
-    """Run, and return the result as `load --json` writes it; errors are counted, not raised."""
+def run(options: RunOptions, on_edge: Callable[[], None] | None = None) -> dict[str, Any]:
+    """Run, and return the result as `load --json` writes it; errors are counted, not raised.
+
+    `on_edge` is called twice, with nothing in flight: when the book is filled, and when everything
+    after that is answered. The venue's own figures of between are of warm-up and measurement alone.
+    """
     in_flight = max(_OPEN_LOOP_IN_FLIGHT if options.rate else options.window, _FILL_WINDOW)
     load = new_load(
         options.scenario,
@@ -91,7 +95,7 @@ def run(options: RunOptions) -> dict[str, Any]:
         exchange.take_symbols(options.scenario)
         driver = Driver(sockets, exchange)
         try:
-            start_ns = _phases(options, load, driver, resting, progress)
+            start_ns = _phases(options, load, driver, resting, progress, on_edge or _ignore)
         finally:
             driver.release()
         for c, sock in enumerate(sockets):
@@ -105,8 +109,17 @@ def run(options: RunOptions) -> dict[str, Any]:
     return _result(options, load, start_ns, resting, texts)
 
 
+def _ignore() -> None:
+    pass
+
+
 def _phases(
-    options: RunOptions, load: Load, driver: Driver, resting: list[int], progress: "_Progress"
+    options: RunOptions,
+    load: Load,
+    driver: Driver,
+    resting: list[int],
+    progress: "_Progress",
+    on_edge: Callable[[], None],
 ) -> int:
     """Drive the venue through all phases; return when the measurement started."""
 
@@ -130,6 +143,7 @@ def _phases(
         return is_answered()
 
     driver.run_closed(is_filled)
+    on_edge()
     start_phase(load, Phase.MIX, _OPEN_LOOP_IN_FLIGHT if options.rate else options.window)
     warm_until = time.perf_counter() + options.warmup_s
     go(lambda: time.perf_counter() >= warm_until, "warming up")
@@ -147,6 +161,7 @@ def _phases(
     start_phase(load, Phase.QUIET, 0)
     stop_measuring(load)
     driver.run_closed(is_answered)
+    on_edge()
     resting.append(resting_orders(load))
     # What follows is not part of the figures, only of the checks.
     measured = counts.copy()

@@ -47,13 +47,20 @@ def scrape(http: str) -> Scrape:
     return found
 
 
-def stages_us(before: Scrape, after: Scrape) -> dict[str, dict[str, float]]:
-    """Return each stage's count and percentiles between two scrapes, in µs."""
-    return {stage: _percentiles(before.stages[stage], after.stages[stage]) for stage in STAGES}
+def stages_us(*spans: tuple[Scrape, Scrape]) -> dict[str, dict[str, float]]:
+    """Return each stage's count and percentiles in spans from scrape to scrape together, in µs."""
+    return {
+        stage: _percentiles([(start.stages[stage], end.stages[stage]) for start, end in spans])
+        for stage in STAGES
+    }
 
 
-def _percentiles(before: dict[float, float], after: dict[float, float]) -> dict[str, Any]:
-    buckets = [(bound, after[bound] - before.get(bound, 0.0)) for bound in sorted(after)]
+def _percentiles(spans: list[tuple[dict[float, float], dict[float, float]]]) -> dict[str, Any]:
+    counts: dict[float, float] = defaultdict(float)
+    for start, end in spans:
+        for bound, count in end.items():
+            counts[bound] += count - start.get(bound, 0.0)
+    buckets = sorted(counts.items())
     result: dict[str, Any] = {"count": int(buckets[-1][1]) if buckets else 0}
     for name, quantile in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
         result[name] = round(1e6 * _quantile(buckets, quantile), 2)

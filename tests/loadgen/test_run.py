@@ -36,7 +36,9 @@ def _brief_ticks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(driver, "TICK_S", 0.01)
 
 
-def run_against(venue: StubVenue, **options: Any) -> dict[str, Any]:
+def run_against(
+    venue: StubVenue, on_edge: Callable[[], None] | None = None, **options: Any
+) -> dict[str, Any]:
     settings: dict[str, Any] = {
         "scenario": SCENARIO,
         "scenario_name": "test",
@@ -49,7 +51,7 @@ def run_against(venue: StubVenue, **options: Any) -> dict[str, Any]:
         "warmup_s": 0.05,
         "is_quiet": True,
     }
-    return run(RunOptions(**(settings | options)))
+    return run(RunOptions(**(settings | options)), on_edge)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -69,6 +71,20 @@ def test_every_request_is_answered_and_every_report_fits(protocol: str, window: 
     assert 0 < latency["p50"] <= latency["p90"] <= latency["p99"] <= latency["max"]
     assert result["window"] == window
     assert result["rate"] is None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_between_its_edges_the_book_is_neither_filled_nor_emptied(protocol: str) -> None:
+    edges: list[int] = []
+    with StubVenue(SCENARIO, protocol) as venue:
+        result = run_against(venue, lambda: edges.append(venue.requests))
+        all_requests = venue.requests
+    assert result["error_texts"] == []
+    filled, measured = edges
+    assert filled == SCENARIO.resting_orders
+    assert measured - filled >= result["orders_sent"] == 400
+    # What emptied the book.
+    assert all_requests - measured == result["resting_orders"][1] > 0
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
