@@ -182,7 +182,8 @@ class FlowOracle:
         pending: list[Event] = []
         for event in self.events:
             is_new = event.word in ("created", "A", "F")
-            if not is_new and event.order_id in created_at_all - created:
+            name = event.order_id
+            if not is_new and name in created_at_all and name not in created:
                 pending.append(event)
                 continue
             found.append(event)
